@@ -1,0 +1,1 @@
+"""EnMS core: readings, baselines, detection, training and events; no Panel, no Bokeh, no Tornado."""

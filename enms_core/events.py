@@ -1,0 +1,202 @@
+"""Every kind of event: one schema for producer, wire, log and view.
+
+A kind is a frozen dataclass that registers itself under its channel. `Envelope` carries it: on the
+channel, in the stream, over the WebSocket and in `plant.events()` alike.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+KINDS: dict[str, type["Event"]] = {}  # channel -> kind, in the order of their definition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened. Subclasses name their channel and the fields that make the fact."""
+
+    channel: ClassVar[str]
+    type: ClassVar[str]
+    fact: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, *, channel: str, fact: tuple[str, ...] = ()) -> None:
+        super().__init_subclass__()
+        cls.channel, cls.fact = channel, fact
+        cls.type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        KINDS[channel] = cls
+
+    @property
+    def event_id(self) -> str:
+        """The same for the same fact, however often it is found out."""
+        return ":".join([self.type, *(str(getattr(self, name)) for name in self.fact)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyDetected(Event, channel="anomaly.detected", fact=("anomaly_id",)):
+    """A machine uses more or less than it should. Power in kW or energy in kWh, as the metric says."""
+
+    anomaly_id: str
+    machine_id: str
+    machine: str
+    metric: str
+    severity: str
+    score: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    delta_kwh: float
+    delta_cost: float
+    started_at: str
+    reason: str
+    model_version: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricUpdated(Event, channel="metric.updated"):
+    """The newest values of a machine; never replayed, newest wins."""
+
+    machine_id: str
+    machine: str
+    values: dict[str, float]
+    time: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStarted(Event, channel="training.started", fact=("job_id",)):
+    """A worker took a training job."""
+
+    job_id: str
+    machine_id: str
+    machine: str
+    model_type: str
+    requested_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProgress(Event, channel="training.progress", fact=("job_id", "status")):
+    """A training job moved on: `status` names the step it is in."""
+
+    job_id: str
+    machine_id: str
+    progress_pct: int
+    status: str
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCompleted(Event, channel="training.completed", fact=("job_id",)):
+    """A training job ended; `status` is completed, failed, cancelled or interrupted."""
+
+    job_id: str
+    machine_id: str
+    status: str
+    model_version: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    error_message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemAlert(Event, channel="system.alert", fact=("alert_type", "details")):
+    """Something about the system itself that a person should know."""
+
+    alert_type: str
+    severity: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "state", "at")):
+    """An anomaly changed its state; `state` is open, acknowledged or resolved."""
+
+    anomaly_id: str
+    machine_id: str
+    state: str
+    by: str
+    at: str
+    note: str = ""
+
+
+CHANNELS = tuple(KINDS)
+_BY_TYPE = {kind.type: kind for kind in KINDS.values()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """An event on its way: numbered, dated, and the same on every wire.
+
+    >>> event = TrainingProgress(job_id="j1", machine_id="m1", progress_pct=60, status="fit")
+    >>> sent = Envelope(event=event, seq=7, epoch="e", event_id=event.event_id,
+    ...                 published_at="2026-11-22T13:00:00+00:00")
+    >>> Envelope.from_json(sent.to_json()) == sent
+    True
+    """
+
+    event: Event
+    seq: int | None
+    epoch: str
+    event_id: str
+    published_at: str
+
+    @classmethod
+    def now(cls, event: Event, *, seq: int | None, epoch: str) -> Self:
+        """Wrap an event that happens now."""
+        return cls(
+            event=event, seq=seq, epoch=epoch, event_id=event.event_id, published_at=utc_now()
+        )
+
+    @property
+    def channel(self) -> str:
+        """The channel of the event."""
+        return self.event.channel
+
+    @property
+    def type(self) -> str:
+        """The type of the event."""
+        return self.event.type
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the envelope as it stands on the wire."""
+        return {
+            "type": self.type,
+            "channel": self.channel,
+            "seq": self.seq,
+            "epoch": self.epoch,
+            "event_id": self.event_id,
+            "published_at": self.published_at,
+            "data": asdict(self.event),
+        }
+
+    def to_json(self) -> str:
+        """Return strict JSON; raise ValueError for NaN or infinity."""
+        return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read an envelope; raise ValueError saying what is wrong.
+
+        Fields that this version does not know are passed over, so that an older reader survives a
+        newer writer.
+        """
+        try:
+            raw = json.loads(text)
+            kind = _BY_TYPE[raw["type"]]
+            known = {f.name for f in fields(kind)}
+            event = kind(**{k: v for k, v in raw["data"].items() if k in known})
+            return cls(
+                event=event,
+                seq=raw["seq"],
+                epoch=raw["epoch"],
+                event_id=raw["event_id"],
+                published_at=raw["published_at"],
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not an event: {error!r} in {str(text[:200])!r}") from error
+
+
+def utc_now() -> str:
+    """Return now as ISO 8601 with offset, to the microsecond."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
