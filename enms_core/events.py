@@ -35,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyDetected(Event, channel="anomaly.detected", fact=("anomaly_id",)):
-    """A machine uses more or less than it should. Power in kW or energy in kWh, as the metric says."""
+    """A machine uses more or less than it should; values in the unit of the metric."""
 
     anomaly_id: str
     machine_id: str

@@ -1,4 +1,4 @@
-"""What differs between sites: one small frozen dataclass, read once from ``ENMS_*`` and passed down."""
+"""What differs between sites: one frozen dataclass, read once from ``ENMS_*`` and passed down."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +9,6 @@ import platformdirs
 
 AUTH_MODES = ("none", "basic", "oauth")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
-
-def _setting(variable: str, doc: str):  # type: ignore[no-untyped-def]
-    return field(metadata={"variable": variable, "doc": doc})
 
 
 @dataclass(frozen=True)
@@ -28,16 +24,33 @@ class Settings:
     ValueError: ENMS_AUTH is 'maybe'; it must be one of none, basic, oauth
     """
 
-    home: Path = _setting("ENMS_HOME", "Folder of store, broker data, secrets and logs.")
-    database_url: str = _setting("ENMS_DATABASE_URL", "SQLAlchemy URL of the store.")
-    redis_url: str | None = _setting(
-        "ENMS_REDIS_URL", "Redis or Valkey to use; the embedded one when unset."
+    home: Path = field(
+        metadata={"variable": "ENMS_HOME", "doc": "Folder of store, broker data, secrets and logs."}
     )
-    source: str = _setting(
-        "ENMS_SOURCE", "Where readings come from: `simulator`, `replay:FILE` or `none`."
+    database_url: str = field(
+        metadata={"variable": "ENMS_DATABASE_URL", "doc": "SQLAlchemy URL of the store."}
     )
-    auth: str = _setting("ENMS_AUTH", "Who may: `none` (loopback only), `basic` or `oauth`.")
-    log_level: str = _setting("ENMS_LOG_LEVEL", "`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    redis_url: str | None = field(
+        metadata={
+            "variable": "ENMS_REDIS_URL",
+            "doc": "Redis or Valkey to use; the embedded one when unset.",
+        }
+    )
+    source: str = field(
+        metadata={
+            "variable": "ENMS_SOURCE",
+            "doc": "Where readings come from: `simulator`, `replay:FILE` or `none`.",
+        }
+    )
+    auth: str = field(
+        metadata={
+            "variable": "ENMS_AUTH",
+            "doc": "Who may: `none` (loopback only), `basic` or `oauth`.",
+        }
+    )
+    log_level: str = field(
+        metadata={"variable": "ENMS_LOG_LEVEL", "doc": "`DEBUG`, `INFO`, `WARNING` or `ERROR`."}
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":

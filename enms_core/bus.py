@@ -1,0 +1,326 @@
+"""The only Redis commands: relay events out of the store, follow them, ring the doorbell.
+
+An event is appended to one stream and published on its channel in one transaction; its number in
+the stream is its `seq`. The stream's own last id is the relay's cursor, so that a repeated append is
+refused by Redis and nothing is doubled; a follower that misses a number fills the gap from the
+stream, and what the stream has not from the store.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from enms_core.events import CHANNELS, Envelope, MetricUpdated
+from enms_core.store import Store, Unavailable, events, readings
+from enms_core.store.machines import all_machines
+from enms_core.store.times import iso
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 2.0  # a Redis that does not answer for so long counts as gone
+POLL_S = 0.25  # how often the store is asked where nobody rings
+BATCH = 200
+KEEP = 20_000  # events that the stream holds; older ones are in the store
+
+Locate = Callable[[], str | None]  # the URL of Redis as it is now, None when there is none
+GONE = (RedisError, OSError)  # what a client raises when Redis is away
+
+
+def stream_key(epoch: str) -> str:
+    """Return the stream's name; a store made anew starts a new stream."""
+    return f"enms:events:{epoch}"
+
+
+def bell_key(topic: str) -> str:
+    """Return the channel on which the doorbell of a topic rings."""
+    return f"enms:bell:{topic}"
+
+
+def client(url: str, timeout: float = TIMEOUT_S) -> redis.Redis:
+    """Return a client that never retries by itself: a silent retry could leave a hole."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class Bell:
+    """Tells other processes at once that there is something new in the store.
+
+    It carries no data and may be lost: who waits for it looks after `POLL_S` all the same.
+    """
+
+    def __init__(self, locate: Locate) -> None:
+        self._locate = locate
+        self._client: redis.Redis | None = None
+        self._quiet_until = 0.0
+
+    def ring(self, topic: str) -> None:
+        """Ring, if there is a Redis to ring through; never raises."""
+        self._publish(bell_key(topic), "")
+
+    def publish(self, envelope: Envelope) -> None:
+        """Publish a latest value; like a ring it may be lost."""
+        self._publish(envelope.channel, envelope.to_json())
+
+    def _publish(self, channel: str, message: str) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            self._client = self._client or client(self._locate() or "", timeout=0.05)
+            self._client.publish(channel, message)
+        except (*GONE, ValueError):
+            self._client = None
+            self._quiet_until = time.monotonic() + 1.0
+
+
+class Ear:
+    """Waits for a bell."""
+
+    def __init__(self, locate: Locate, topic: str) -> None:
+        self._locate, self._topic = locate, topic
+        self._pubsub: Any = None
+
+    def wait(self, timeout: float = POLL_S) -> None:
+        """Return when the bell rang or after `timeout` seconds; rings in between are one."""
+        end = time.monotonic() + timeout
+        try:
+            if self._pubsub is None:
+                self._pubsub = client(self._locate() or "").pubsub()
+                self._pubsub.subscribe(bell_key(self._topic))
+            while (left := end - time.monotonic()) > 0:
+                message = self._pubsub.get_message(timeout=left)
+                if message and message["type"] == "message":
+                    break
+            while self._pubsub.get_message(timeout=0):
+                pass
+        except (*GONE, ValueError):
+            self._pubsub = None
+            time.sleep(max(0.0, end - time.monotonic()))
+
+
+class Relay:
+    """Takes events out of the store and tells them through Redis, in order, each once."""
+
+    def __init__(self, store: Store, locate: Locate) -> None:
+        self._store, self._locate = store, locate
+        self._key = stream_key(store.epoch)
+        self._client: redis.Redis | None = None
+        self._last = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Relay until told to stop; Redis or the store may go and come back meanwhile."""
+        ear = Ear(self._locate, "events")
+        while not stop.is_set():
+            try:
+                while self.step():
+                    pass
+            except GONE as error:
+                self._forget(error)
+            except Unavailable as error:
+                log.warning("the store does not answer, the relay waits: %s", error)
+            ear.wait()
+
+    def step(self) -> int:
+        """Relay one batch and return its size; raise when Redis is gone."""
+        if self._client is None:
+            self._connect()
+        with self._store.read() as connection:
+            batch = events.after(connection, self._last, BATCH)
+        if batch:
+            self._append(batch)
+            self._last = batch[-1][0]
+        return len(batch)
+
+    def _connect(self) -> None:
+        url = self._locate()
+        if url is None:
+            raise ConnectionError("no Redis yet")
+        connected = client(url)
+        newest = connected.xrevrange(self._key, count=1)
+        self._last = int(newest[0][0].split(b"-")[0]) if newest else self._resume()
+        self._client = connected
+
+    def _resume(self) -> int:
+        """Where an empty stream starts: as far back as it would hold."""
+        with self._store.read() as connection:
+            return max(0, events.last_seq(connection) - KEEP)
+
+    def _append(self, batch: list[tuple[int, str, str]]) -> None:
+        assert self._client is not None
+        pipe = self._client.pipeline(transaction=True)
+        for seq, channel, envelope in batch:
+            pipe.xadd(self._key, {"e": envelope}, id=f"{seq}-0", maxlen=KEEP, approximate=True)
+            pipe.publish(channel, envelope)
+        try:
+            pipe.execute()
+        except ResponseError as error:  # another relay was faster: start again from its last id
+            self._client = None
+            raise ConnectionError(str(error)) from error
+
+    def _forget(self, error: Exception) -> None:
+        if self._client is not None:
+            log.warning("Redis is gone, events wait in the store: %s", error)
+        self._client = None
+
+
+class Follower:
+    """Follows every event, in order and each once, whatever happens to Redis.
+
+    `state` is "live" while Redis tells them and "degraded" while they are read from the store.
+    """
+
+    def __init__(self, store: Store, locate: Locate, since: int | None = None) -> None:
+        self._store, self._locate = store, locate
+        self.state = "connecting"
+        self.last = since if since is not None else -1
+        self._key = ""
+        self._seen: dict[str, int] = {}
+
+    async def follow(self) -> AsyncIterator[Envelope]:
+        """Yield envelopes for ever, from after `since` or from now on."""
+        await self._start()
+        while True:
+            try:
+                async for envelope in self._live():
+                    yield envelope
+            except GONE as error:
+                self._degrade(error)
+            async for envelope in self._polled():
+                yield envelope
+
+    async def _start(self) -> None:
+        while not self._key:
+            try:
+                self._key = stream_key(await asyncio.to_thread(lambda: self._store.epoch))
+                if self.last < 0:
+                    self.last = await asyncio.to_thread(self._newest)
+            except Unavailable:
+                await asyncio.sleep(POLL_S)
+
+    def _newest(self) -> int:
+        with self._store.read() as connection:
+            return events.last_seq(connection)
+
+    async def _live(self) -> AsyncIterator[Envelope]:
+        connected = await self._connect()
+        async with connected, connected.pubsub() as pubsub:
+            await pubsub.subscribe(*CHANNELS)
+            while True:
+                while missing := await self._missing(connected):
+                    for envelope in missing:
+                        yield envelope
+                self.state = "live"
+                async for envelope in self._heard(pubsub):
+                    yield envelope
+
+    async def _heard(self, pubsub: Any) -> AsyncIterator[Envelope]:
+        """Yield what is published, until a number is missing or all was still for a while."""
+        tick = time.monotonic() + 2 * POLL_S
+        while time.monotonic() < tick:
+            message = await pubsub.get_message(timeout=tick - time.monotonic())
+            if not message or message["type"] != "message":
+                continue
+            envelope = _parsed(message["data"])
+            if envelope is None or (envelope.seq is not None and envelope.seq <= self.last):
+                continue
+            if envelope.seq is not None and envelope.seq != self.last + 1:
+                return
+            self.last = self.last if envelope.seq is None else envelope.seq
+            yield envelope
+
+    async def _missing(self, connected: Any) -> list[Envelope]:
+        """Return what was appended after the last number seen: from the stream, else the store."""
+        entries = await connected.xrange(self._key, min=f"({self.last}-0", count=BATCH)
+        found = [_parsed(entry[1][b"e"]) for entry in entries]
+        numbers = [envelope.seq for envelope in found if envelope is not None]
+        if numbers != list(range(self.last + 1, self.last + 1 + len(entries))):
+            return await asyncio.to_thread(self._stored)
+        self.last += len(numbers)
+        return [envelope for envelope in found if envelope is not None]
+
+    def _stored(self) -> list[Envelope]:
+        with self._store.read() as connection:
+            rows = events.after(connection, self.last, BATCH)
+        self.last = rows[-1][0] if rows else self.last
+        return [Envelope.from_json(text) for _, _, text in rows]
+
+    async def _polled(self) -> AsyncIterator[Envelope]:
+        """Yield from the store until Redis answers again."""
+        while not await self._answers():
+            with contextlib.suppress(Unavailable):
+                for envelope in await asyncio.to_thread(self._polled_once):
+                    yield envelope
+            await asyncio.sleep(2 * POLL_S)
+
+    def _polled_once(self) -> list[Envelope]:
+        return [*self._stored(), *self._newest_values()]
+
+    def _newest_values(self) -> list[Envelope]:
+        with self._store.read() as connection:
+            names = {machine.id: machine.name for machine in all_machines(connection)}
+            rows = readings.latest(connection)
+        updates = newest_values(names, rows, self._seen)
+        epoch = self._key.rsplit(":", 1)[1]
+        return [Envelope.now(event, seq=None, epoch=epoch) for event in updates]
+
+    async def _answers(self) -> bool:
+        try:
+            async with await self._connect() as connected:
+                return bool(await connected.ping())
+        except GONE:
+            return False
+
+    async def _connect(self) -> Any:
+        url = await asyncio.to_thread(self._locate)
+        if url is None:
+            raise ConnectionError("no Redis yet")
+        return redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=AsyncRetry(NoBackoff(), 0),
+        )
+
+    def _degrade(self, error: Exception) -> None:
+        if self.state != "degraded":
+            log.warning("following the store, Redis does not answer: %s", error)
+        self.state = "degraded"
+
+
+def newest_values(
+    names: dict[str, str], rows: list[tuple[str, str, int, float]], seen: dict[str, int]
+) -> list[MetricUpdated]:
+    """Return an update for every machine with a newer reading than `seen`, and note it there."""
+    values: dict[str, dict[str, float]] = {}
+    times: dict[str, int] = {}
+    for machine_id, metric, at, value in rows:
+        values.setdefault(machine_id, {})[metric] = value
+        times[machine_id] = max(at, times.get(machine_id, 0))
+    fresh = [m for m, at in times.items() if at > seen.get(m, 0)]
+    seen.update({m: times[m] for m in fresh})
+    return [
+        MetricUpdated(machine_id=m, machine=names.get(m, m), values=values[m], time=iso(times[m]))
+        for m in fresh
+    ]
+
+
+def _parsed(data: bytes) -> Envelope | None:
+    try:
+        return Envelope.from_json(data)
+    except ValueError as error:
+        log.warning("passed over: %s", error)
+        return None

@@ -1,0 +1,24 @@
+"""Detection: from readings to surprises, from surprises to anomalies, from anomalies to words.
+
+>>> sorted(DETECTORS)
+['stream']
+"""
+
+from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
+from enms_core.detection.reason import describe, severity
+from enms_core.detection.stream import Score, StreamDetector
+
+DETECTORS = {"stream": StreamDetector}
+
+__all__ = [
+    "DETECTORS",
+    "Changed",
+    "Closed",
+    "Episode",
+    "EpisodeTracker",
+    "Opened",
+    "Score",
+    "StreamDetector",
+    "describe",
+    "severity",
+]

@@ -1,0 +1,68 @@
+"""The store: SQL is the truth, and this package is the only one that speaks it.
+
+A subject is a module of functions over a connection (`readings`, `anomalies`, `events`, ...);
+`Store` hands the connections out.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+
+from enms_core.store import dialect, progress, schema
+
+# The database does not answer, is locked or full: what was not committed is not there.
+Unavailable = sa.exc.OperationalError
+
+
+class Store:
+    """A database of readings, anomalies, events, jobs and models.
+
+    >>> store = Store("sqlite://").migrate()
+    >>> len(store.epoch)
+    36
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = dialect.connect(url)
+        self._writing = self.engine.execution_options(writes=True)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection that sees one state of the store."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection whose changes are all there and on the disk at the end, or none."""
+        with self._writing.begin() as connection:
+            dialect.lock_writers(connection)
+            yield connection
+
+    def migrate(self) -> "Store":
+        """Bring the tables to this version; may be called by many at once."""
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.write() as connection:
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+            dialect.insert_new(
+                connection, schema.progress, [{"name": "epoch", "value": str(uuid.uuid4())}]
+            )
+            dialect.insert_new(connection, schema.counters, [{"name": "events", "value": 0}])
+        return self
+
+    @property
+    def epoch(self) -> str:
+        """A UUID that changes only when the store was restored or made anew."""
+        with self.read() as connection:
+            return progress.get(connection, "epoch")
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()

@@ -1,0 +1,98 @@
+"""Anomalies: intervals in which a machine used more or less than it should."""
+
+import uuid
+from dataclasses import asdict, dataclass, replace
+
+import pandas as pd
+import sqlalchemy as sa
+
+from enms_core.store.dialect import insert_new
+from enms_core.store.schema import anomalies, machines
+from enms_core.store.times import index_of
+
+_NAMES = uuid.UUID("6b2f5b3e-5d0b-4c39-8a2e-0f6f1f0c7a11")
+STATES = ("open", "acknowledged", "resolved")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """An interval of a metric that was not as expected; times in microseconds UTC."""
+
+    machine_id: str
+    metric: str
+    state: str
+    severity: str
+    score: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    delta_kwh: float
+    delta_cost: float
+    started_at: int
+    reason: str
+    ended_at: int | None = None
+    model_version: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The same for the same machine, metric and start, whoever found it."""
+        return str(uuid.uuid5(_NAMES, f"{self.machine_id}/{self.metric}/{self.started_at}"))
+
+    def ended(self, at: int) -> "Anomaly":
+        """Return the anomaly as it is over."""
+        return replace(self, state="resolved", ended_at=at)
+
+
+def add(connection: sa.Connection, anomaly: Anomaly) -> bool:
+    """Keep a new anomaly; False if it was found before."""
+    return insert_new(connection, anomalies, [{"id": anomaly.id, **asdict(anomaly)}]) == 1
+
+
+def update(connection: sa.Connection, anomaly: Anomaly) -> None:
+    """Bring a kept anomaly to its newest size, without undoing what a person did to its state."""
+    values = asdict(anomaly)
+    if anomaly.ended_at is None:
+        del values["state"]
+    connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly.id).values(**values))
+
+
+def table(
+    connection: sa.Connection,
+    *,
+    state: str | None = None,
+    severity: str | None = None,
+    machine_id: str | None = None,
+    limit: int = 1000,
+) -> pd.DataFrame:
+    """Return anomalies, newest first, a row each with the machine's name; times in UTC."""
+    columns = [machines.c.name.label("machine"), *anomalies.c]
+    query = (
+        sa.select(*columns)
+        .join_from(anomalies, machines)
+        .order_by(anomalies.c.started_at.desc())
+        .limit(limit)
+    )
+    for column, wanted in (
+        (anomalies.c.state, state),
+        (anomalies.c.severity, severity),
+        (anomalies.c.machine_id, machine_id),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    frame = pd.DataFrame(
+        connection.execute(query).mappings().all(), columns=[c.name for c in columns]
+    )
+    for name in ("started_at", "ended_at"):
+        frame[name] = index_of(frame[name].astype("Int64"))
+    return frame
+
+
+def open_counts(connection: sa.Connection) -> dict[str, int]:
+    """Return how many anomalies are not resolved, by severity."""
+    query = (
+        sa.select(anomalies.c.severity, sa.func.count())
+        .where(anomalies.c.state != "resolved")
+        .group_by(anomalies.c.severity)
+    )
+    return dict(connection.execute(query).tuples().all())

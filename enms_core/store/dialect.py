@@ -1,0 +1,79 @@
+"""The one place that knows which database it is: SQLite by default, PostgreSQL by URL."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+BUSY_TIMEOUT_MS = 10_000
+Rows = Sequence[Mapping[str, Any]]
+
+WRITERS = 4_711  # the advisory lock that PostgreSQL's writers share
+
+
+def connect(url: str) -> sa.Engine:
+    """Return an engine: on SQLite in WAL mode, where a commit is on the disk when it returns."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        if engine.url.database not in (None, "", ":memory:"):
+            Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sa.event.listen(engine, "connect", _sqlite_connect)
+        sa.event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def lock_writers(connection: sa.Connection) -> None:
+    """Hold the writers' lock until the end of the transaction: one writer at a time.
+
+    Serial numbers then become visible in their order. SQLite took it with BEGIN IMMEDIATE.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
+    """Insert the rows whose key is not there yet; return how many there were."""
+    if not rows:
+        return 0
+    insert = _insert(connection, table)
+    return connection.execute(insert.on_conflict_do_nothing(), list(rows)).rowcount
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
+    """Insert the rows, or bring those that are there already to the new values."""
+    if not rows:
+        return
+    insert = _insert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as SQL takes them."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def _sqlite_connect(dbapi: Any, _record: Any) -> None:
+    dbapi.isolation_level = None  # we say BEGIN ourselves
+    cursor = dbapi.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -65536")
+    cursor.close()
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,89 @@
+"""Factories and machines."""
+
+import uuid
+
+import sqlalchemy as sa
+
+from enms_core.plant import Factory, Machine
+from enms_core.store.schema import factories, machines
+
+
+def all_machines(connection: sa.Connection) -> list[Machine]:
+    """Return the machines in the order of their names."""
+    query = (
+        sa.select(machines, factories)
+        .join_from(machines, factories)
+        .order_by(factories.c.id, machines.c.name)
+        .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+    )
+    return [_machine(row) for row in connection.execute(query).mappings()]
+
+
+def find(connection: sa.Connection, name_or_id: str) -> Machine:
+    """Return the machine of that name or id; raise LookupError naming the known ones."""
+    known = all_machines(connection)
+    for machine in known:
+        if name_or_id in (machine.name, machine.id):
+            return machine
+    names = ", ".join(machine.name for machine in known) or "none yet"
+    raise LookupError(f"machine {name_or_id!r} is unknown; known are: {names}")
+
+
+def add(connection: sa.Connection, machine: Machine) -> Machine:
+    """Add a machine, and its factory where it is new; raise ValueError for a name in use."""
+    if any(known.name == machine.name for known in all_machines(connection)):
+        raise ValueError(f"machine {machine.name!r} is there already; choose another name")
+    machine_id = str(uuid.uuid4())
+    connection.execute(
+        sa.insert(machines).values(
+            id=machine_id,
+            name=machine.name,
+            type=machine.type,
+            rated_kw=machine.rated_kw,
+            factory_id=_factory_id(connection, machine.factory),
+        )
+    )
+    return find(connection, machine_id)
+
+
+def _factory_id(connection: sa.Connection, factory: Factory) -> int:
+    known = connection.execute(
+        sa.select(factories).where(factories.c.name == factory.name)
+    ).one_or_none()
+    if known is None:
+        row = connection.execute(
+            sa.insert(factories)
+            .values(
+                name=factory.name,
+                timezone=factory.timezone,
+                currency=factory.currency,
+                price_per_kwh=factory.price_per_kwh,
+                carbon_kg_per_kwh=factory.carbon_kg_per_kwh,
+            )
+            .returning(factories.c.id)
+        )
+        return int(row.scalar_one())
+    if known.timezone != factory.timezone:
+        raise ValueError(
+            f"factory {factory.name!r} is in {known.timezone}, not {factory.timezone}; "
+            "give the machine's own factory another name"
+        )
+    return int(known.id)
+
+
+def _machine(row: sa.RowMapping) -> Machine:
+    factory = Factory(
+        name=row["factories_name"],
+        timezone=row["factories_timezone"],
+        currency=row["factories_currency"],
+        price_per_kwh=row["factories_price_per_kwh"],
+        carbon_kg_per_kwh=row["factories_carbon_kg_per_kwh"],
+        id=row["factories_id"],
+    )
+    return Machine(
+        name=row["machines_name"],
+        type=row["machines_type"],
+        rated_kw=row["machines_rated_kw"],
+        factory=factory,
+        id=row["machines_id"],
+    )

@@ -1,0 +1,118 @@
+"""Readings as (series, time, value), and the quarantine of those that were none."""
+
+import pandas as pd
+import sqlalchemy as sa
+
+from enms_core.readings import Checked
+from enms_core.store.dialect import insert_new, records
+from enms_core.store.schema import machines, quarantine, readings, series
+from enms_core.store.times import index_of, iso, now_us
+
+TAIL = [readings.c.id, series.c.machine_id, series.c.metric, readings.c.time, readings.c.value]
+
+
+def add(connection: sa.Connection, checked: Checked) -> int:
+    """Store the valid readings and quarantine the refused; return how many were new."""
+    _refuse(connection, checked.refused)
+    valid = checked.valid
+    if valid.empty:
+        return 0
+    pairs = list(zip(valid["machine"], valid["metric"], strict=True))
+    ids = _series_ids(connection, set(pairs))
+    times = valid["time"].astype("int64").tolist()
+    rows = [
+        {"series_id": ids[pair], "time": time, "value": value}
+        for pair, time, value in zip(pairs, times, valid["value"].tolist(), strict=True)
+    ]
+    return insert_new(connection, readings, rows)
+
+
+def after(connection: sa.Connection, cursor: int, limit: int) -> pd.DataFrame:
+    """Return the readings that arrived after `cursor`: id, machine_id, metric, time (us), value."""
+    query = (
+        sa.select(*TAIL)
+        .join_from(readings, series)
+        .where(readings.c.id > cursor)
+        .order_by(readings.c.id)
+        .limit(limit)
+    )
+    return pd.DataFrame(connection.execute(query).all(), columns=[c.name for c in TAIL])
+
+
+def last_id(connection: sa.Connection) -> int:
+    """Return the id of the newest arrival, 0 where there is none."""
+    return connection.execute(sa.select(sa.func.max(readings.c.id))).scalar() or 0
+
+
+def frame(connection: sa.Connection, machine_id: str, start_us: int, end_us: int) -> pd.DataFrame:
+    """Return a machine's readings in [start, end): index time (UTC), a column per metric."""
+    query = (
+        sa.select(series.c.metric, readings.c.time, readings.c.value)
+        .join_from(readings, series)
+        .where(series.c.machine_id == machine_id)
+        .where(readings.c.time >= start_us, readings.c.time < end_us)
+    )
+    rows = connection.execute(query).all()
+    columns = {
+        metric: pd.Series(
+            group["value"].to_numpy(), index=index_of(group["time"].to_numpy()), dtype=float
+        )
+        for metric, group in pd.DataFrame(rows, columns=["metric", "time", "value"]).groupby(
+            "metric"
+        )
+    }
+    wide = pd.DataFrame(columns).sort_index()
+    wide.index = index_of([]) if wide.empty else wide.index
+    wide.index.name = "time"
+    return wide
+
+
+def latest(connection: sa.Connection) -> list[tuple[str, str, int, float]]:
+    """Return (machine_id, metric, time, value) of the newest reading of every series."""
+    newest = (
+        sa.select(sa.func.max(readings.c.time))
+        .where(readings.c.series_id == series.c.id)
+        .scalar_subquery()
+    )
+    query = sa.select(
+        series.c.machine_id, series.c.metric, readings.c.time, readings.c.value
+    ).join_from(
+        series,
+        readings,
+        sa.and_(readings.c.series_id == series.c.id, readings.c.time == newest),
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
+
+
+def quarantined(connection: sa.Connection, limit: int = 100) -> pd.DataFrame:
+    """Return the newest refused readings: machine, metric, time, value, reason, received_at."""
+    query = sa.select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
+    rows = connection.execute(query).mappings().all()
+    return pd.DataFrame(rows, columns=list(quarantine.c.keys())).assign(
+        received_at=lambda f: [iso(us) for us in f["received_at"]]
+    )
+
+
+def quarantined_count(connection: sa.Connection) -> int:
+    """Return how many readings were refused so far."""
+    return connection.execute(sa.select(sa.func.count()).select_from(quarantine)).scalar_one()
+
+
+def _series_ids(
+    connection: sa.Connection, pairs: set[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    query = sa.select(machines.c.name, series.c.metric, series.c.id).join_from(machines, series)
+    known = {(name, metric): number for name, metric, number in connection.execute(query)}
+    missing = pairs - known.keys()
+    if not missing:
+        return known
+    ids = dict(connection.execute(sa.select(machines.c.name, machines.c.id)).tuples())
+    rows = [{"machine_id": ids[name], "metric": metric} for name, metric in sorted(missing)]
+    connection.execute(sa.insert(series), rows)
+    return {(name, metric): number for name, metric, number in connection.execute(query)}
+
+
+def _refuse(connection: sa.Connection, refused: pd.DataFrame) -> None:
+    if len(refused):
+        rows = refused.assign(received_at=now_us())
+        connection.execute(sa.insert(quarantine), records(rows))
