@@ -1,8 +1,8 @@
 """The only Redis commands: relay events out of the store, follow them, ring the doorbell.
 
 An event is appended to one stream and published on its channel in one transaction; its number in
-the stream is its `seq`. The stream's own last id is the relay's cursor, so that a repeated append is
-refused by Redis and nothing is doubled; a follower that misses a number fills the gap from the
+the stream is its `seq`. The stream's own last id is the relay's cursor: a repeated append is
+refused by Redis, and nothing is doubled. A follower that misses a number fills the gap from the
 stream, and what the stream has not from the store.
 """
 
@@ -21,7 +21,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from enms_core import broker
 from enms_core.events import CHANNELS, Envelope, MetricUpdated
+from enms_core.settings import Settings
 from enms_core.store import Store, Unavailable, events, readings
 from enms_core.store.machines import all_machines
 from enms_core.store.times import iso
@@ -35,6 +37,16 @@ KEEP = 20_000  # events that the stream holds; older ones are in the store
 
 Locate = Callable[[], str | None]  # the URL of Redis as it is now, None when there is none
 GONE = (RedisError, OSError)  # what a client raises when Redis is away
+
+
+def locator(settings: Settings) -> Locate:
+    """Return what finds the plant's Redis, wherever it is by then."""
+
+    def locate() -> str | None:
+        found = broker.locate(settings)
+        return found.url if found else None
+
+    return locate
 
 
 def stream_key(epoch: str) -> str:
@@ -150,7 +162,7 @@ class Relay:
         if url is None:
             raise ConnectionError("no Redis yet")
         connected = client(url)
-        newest = connected.xrevrange(self._key, count=1)
+        newest: Any = connected.xrevrange(self._key, count=1)
         self._last = int(newest[0][0].split(b"-")[0]) if newest else self._resume()
         self._client = connected
 

@@ -31,6 +31,7 @@ MONDAY = 72  # 1970-01-01 was a Thursday: hours from Monday to the epoch
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
 SLOT_MEMORY = 3 * HOUR  # a slot remembers about three visits, that is three weeks
 SLOT_PRIOR = HOUR / 4  # what a slot's first guess weighs against its readings
+SURE = HOUR / 2  # a slot seen for less has a wider scale and teaches neither drift nor tail
 SCALE_PRIOR = HOUR  # what the global scale weighs against a slot's own
 SCALE_MEMORY = 7 * DAY
 SHIFT_MEMORY = 4 * DAY  # how fast the whole profile follows weather and changed use
@@ -42,8 +43,7 @@ EDGE_REACH, EDGE_SHARE = 1 / 3, 0.5  # hours around a shift start; share of its 
 ODD = 3.0  # from this surprise on a reading teaches less ...
 ODD_WEIGHT = 0.1  # ... so much, until ...
 SETTLED = 2 * DAY  # ... so long an oddity is taken for the new normal
-BRIEF = 600.0  # seconds of an oddity that the histogram counts in full
-ODD_COUNT = 0.02  # what the rest of it counts
+BRIEF = 90.0  # seconds of an oddity the histogram counts in full; in all it counts about twice that
 
 CELLS, CELLS_PER_E = 160, 16  # histogram cells are even in log(1 + |z|)
 EDGES = [math.expm1(i / CELLS_PER_E) for i in range(CELLS + 1)]
@@ -354,8 +354,8 @@ class _Memory:
             scale += self.next_jump * (1.0 - (0.5 - place) / EDGE_REACH)
         elif place < EDGE_REACH - 0.5:
             scale += self.previous_jump * (1.0 - (0.5 + place) / EDGE_REACH)
-        if seen < 0.5 * HOUR:
-            scale += self.unsure * (1.0 - seen / (0.5 * HOUR))
+        if seen < SURE:
+            scale += self.unsure * (1.0 - seen / SURE)
         floor = RELATIVE_FLOOR * self.size + 0.5 * self.quantum + ABSOLUTE_FLOOR
         return scale if scale > floor else floor
 
@@ -368,14 +368,17 @@ class _Memory:
         if surprise >= ODD:
             ease = min(1.0, self.odd / SETTLED)
             weight = step * (ODD_WEIGHT + (1.0 - ODD_WEIGHT) * ease)
-            count = step if self.odd < BRIEF else step * (ODD_COUNT + (1 - ODD_COUNT) * ease * ease)
+            count = step
+            if self.odd > BRIEF:
+                count *= min(1.0, (BRIEF / self.odd) ** 2 + ease * ease)
             self.odd = min(self.odd + step, SETTLED)
             ease = 1.0 / (1.001 - ease)
         else:
             count = step
             if self.odd:
                 self.odd = max(0.0, self.odd - 0.25 * step)
-        if self.seconds >= WARM_SECONDS:
+        known = self.seen[slot] >= SURE
+        if known and self.seconds >= WARM_SECONDS:
             self.tail.learn(residual / scale, count, step)
         self.seconds += step
         self._learn_size(at, value, weight, ease)
@@ -388,7 +391,8 @@ class _Memory:
         self.seen[slot] = seen
         self.level[slot] += pull * gain
         self.scale[slot] += (spread - self.scale[slot]) * gain
-        self.drift += pull * weight / (SHIFT_MEMORY if self.seconds > DAY else 7 * SHIFT_MEMORY)
+        if known:
+            self.drift += pull * weight / SHIFT_MEMORY
         self.global_scale += (spread - self.global_scale) * weight / min(self.seconds, SCALE_MEMORY)
 
     def _learn_size(self, at: float, value: float, weight: float, ease: float) -> None:
@@ -414,7 +418,7 @@ class _Memory:
         self.start = hour * HOUR - offset
         half = middle // (0.5 * HOUR) * 0.5 * HOUR  # the zone may change its offset then
         self.end, self.until = max(self.start, half), min(self.start + HOUR, half + 0.5 * HOUR)
-        if self.seen[slot] < 0.5 * HOUR:
+        if self.seen[slot] < SURE:
             self._guess(slot, first)
         before, after = (slot - 1) % SLOTS, (slot + 1) % SLOTS
         self.slope = self._slope(slot)

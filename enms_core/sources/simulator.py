@@ -120,9 +120,9 @@ class Signal:
         calm = self.off + self.run * drivers.run + self.work * drivers.work + weather
         stream = f"{stream}/{self.metric}"
         wobble = (
-            0.3 * noise(f"{stream}/s", times, 15 * SECOND)
-            + 0.6 * noise(f"{stream}/min", times, 5 * MINUTE)
-            + 0.74 * noise(f"{stream}/h", times, HOUR)
+            0.45 * noise(f"{stream}/s", times, 15 * SECOND)
+            + 0.55 * noise(f"{stream}/min", times, 5 * MINUTE)
+            + 0.7 * noise(f"{stream}/h", times, HOUR)
         )
         return np.maximum(calm * (1 + self.noise * wobble), 0.0)
 
@@ -228,8 +228,8 @@ _BY_NAME = {model.machine.name: model for model in MODELS}
 # kind, machine, days before, on a workday, local hour, hours, size
 HISTORY: tuple[tuple[str, str, int, bool, float, float, float], ...] = (
     ("leak", "Compressor-1", 11, True, 19.0, 6.0, 1.0),
-    ("night_setback_lost", "HVAC-Main", 9, False, 23.0, 5.5, 1.0),
-    ("night_setback_lost", "HVAC-Main", 8, False, 23.0, 5.5, 1.0),
+    ("night_setback_lost", "HVAC-Main", 9, False, 22.0, 7.0, 1.0),
+    ("night_setback_lost", "HVAC-Main", 8, False, 22.0, 7.0, 1.0),
     ("outage", "Injection-Molding-1", 6, True, 10.25, 0.75, 1.0),
     ("overload", "Hydraulic-Pump-1", 4, True, 14.0, 3.0, 1.0),
     ("stuck_sensor", "Conveyor-A", 2, True, 21.0, 2.0, 1.0),
@@ -322,13 +322,15 @@ class Simulator:
     def _activity(self, model: Model, times: Times) -> tuple[Floats, Floats]:
         """Return how far the shift is on and how much of the full throughput is worked, 0 to 1."""
         site = f"{self.seed}/{model.machine.factory.name}"
-        punctual = 0.06 * noise(f"{site}/punctuality", times, 12 * HOUR)
+        own = f"{self.seed}/{model.machine.name}"
+        punctual = 0.03 * noise(f"{site}/punctuality", times, 12 * HOUR)
+        punctual += 0.03 * noise(f"{own}/punctuality", times, 12 * HOUR)
         run = model.calendar.occupancy(_week_hours(times, model.machine.zone) + punctual)
         orders = (
             USUAL_WORK
             + 0.06 * noise(f"{site}/orders", times, DAY)
             + 0.05 * noise(f"{site}/pace", times, HOUR)
-            + 0.03 * noise(f"{self.seed}/{model.machine.name}/pace", times, 10 * MINUTE)
+            + 0.03 * noise(f"{own}/pace", times, 10 * MINUTE)
         )
         return run, run * np.clip(orders, 0.3, 1.0)
 
@@ -345,8 +347,10 @@ class Simulator:
         begin, end = counter.cells(edges)
         pieces = np.floor(factor * end) - np.floor(factor * begin)
         total = np.concatenate([[0.0], np.cumsum(pieces)])
-        made: Floats = total[np.searchsorted(edges, times + step)]
-        return made - total[np.searchsorted(edges, times)]
+        made: Floats = np.subtract(
+            total[np.searchsorted(edges, times + step)], total[np.searchsorted(edges, times)]
+        )
+        return made
 
     def _counter(self, model: Model, days: Times) -> "Counter":
         minutes = days[:, None] * DAY + np.arange(1440) * MINUTE + MINUTE // 2
@@ -370,8 +374,9 @@ class Counter:
     def _at(self, times: Times, day: Times) -> Floats:
         minute, rest = np.divmod(times - day * DAY, MINUTE)
         row, after = day - self.first_day, np.minimum(minute + 1, 1440)
-        before: Floats = self.made[row, minute]
-        return before + (self.made[row, after] - before) * (rest / MINUTE)
+        before = self.made[row, minute]
+        counter: Floats = before + (self.made[row, after] - before) * (rest / MINUTE)
+        return counter
 
 
 def history_faults(end: datetime) -> tuple[Fault, ...]:
@@ -458,7 +463,7 @@ def _long(times: Times, names: list[tuple[str, str]], columns: list[Floats]) -> 
             "machine": _repeated([machine for machine, _ in names], len(times)),
             "metric": _repeated([metric for _, metric in names], len(times)),
             "time": stamps,
-            "value": np.column_stack(columns).ravel(),
+            "value": np.array(columns, dtype=float).T.ravel(),
         }
     )
 

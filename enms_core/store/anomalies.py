@@ -11,6 +11,7 @@ from enms_core.store.schema import anomalies, machines
 from enms_core.store.times import index_of
 
 _NAMES = uuid.UUID("6b2f5b3e-5d0b-4c39-8a2e-0f6f1f0c7a11")
+FOREVER = 2**62
 STATES = ("open", "acknowledged", "resolved")
 
 
@@ -86,6 +87,14 @@ def table(
     for name in ("started_at", "ended_at"):
         frame[name] = index_of(frame[name].astype("Int64"))
     return frame
+
+
+def spans(connection: sa.Connection, machine_id: str, metric: str) -> list[tuple[int, int]]:
+    """Return start and end (us) of the known anomalies of a metric; an open one has no end yet."""
+    query = sa.select(anomalies.c.started_at, anomalies.c.ended_at).where(
+        anomalies.c.machine_id == machine_id, anomalies.c.metric == metric
+    )
+    return [(start, end or FOREVER) for start, end in connection.execute(query)]
 
 
 def open_counts(connection: sa.Connection) -> dict[str, int]:

@@ -44,14 +44,25 @@ def last_id(connection: sa.Connection) -> int:
     return connection.execute(sa.select(sa.func.max(readings.c.id))).scalar() or 0
 
 
-def frame(connection: sa.Connection, machine_id: str, start_us: int, end_us: int) -> pd.DataFrame:
-    """Return a machine's readings in [start, end): index time (UTC), a column per metric."""
+def frame(
+    connection: sa.Connection,
+    machine_id: str,
+    start_us: int,
+    end_us: int,
+    metrics: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return a machine's readings in [start, end): index time (UTC), a column per metric.
+
+    With `metrics` only those.
+    """
     query = (
         sa.select(series.c.metric, readings.c.time, readings.c.value)
         .join_from(readings, series)
         .where(series.c.machine_id == machine_id)
         .where(readings.c.time >= start_us, readings.c.time < end_us)
     )
+    if metrics:
+        query = query.where(series.c.metric.in_(metrics))
     rows = connection.execute(query).all()
     columns = {
         metric: pd.Series(
@@ -65,6 +76,19 @@ def frame(connection: sa.Connection, machine_id: str, start_us: int, end_us: int
     wide.index = index_of([]) if wide.empty else wide.index
     wide.index.name = "time"
     return wide
+
+
+def value_at(connection: sa.Connection, machine_id: str, metric: str, at_us: int) -> float | None:
+    """Return the newest value at that time, at most an hour old; None where there is none."""
+    query = (
+        sa.select(readings.c.value)
+        .join_from(series, readings)
+        .where(series.c.machine_id == machine_id, series.c.metric == metric)
+        .where(readings.c.time <= at_us, readings.c.time > at_us - 3_600_000_000)
+        .order_by(readings.c.time.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
 
 
 def latest(connection: sa.Connection) -> list[tuple[str, str, int, float]]:
@@ -82,6 +106,21 @@ def latest(connection: sa.Connection) -> list[tuple[str, str, int, float]]:
         sa.and_(readings.c.series_id == series.c.id, readings.c.time == newest),
     )
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
+
+
+def newest(connection: sa.Connection) -> int | None:
+    """Return the time (us) of the newest reading."""
+    at = [row[2] for row in latest(connection)]
+    return max(at, default=None)
+
+
+def lag_s(connection: sa.Connection, cursor: int) -> float:
+    """Return how many seconds of readings arrived after `cursor`, in their own time."""
+    query = sa.select(sa.func.min(readings.c.time), sa.func.max(readings.c.time)).where(
+        readings.c.id > cursor
+    )
+    first, last = connection.execute(query).one()
+    return 0.0 if first is None else (last - first) / 1e6
 
 
 def quarantined(connection: sa.Connection, limit: int = 100) -> pd.DataFrame:

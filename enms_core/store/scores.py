@@ -20,8 +20,6 @@ def put(connection: sa.Connection, machine_id: str, metric: str, band: pd.DataFr
     )
     rows = band.assign(series_id=connection.execute(query).scalar_one())
     upsert(connection, scores, records(rows))
-        connection, scores, [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
-    )
 
 
 def frame(

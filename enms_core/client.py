@@ -1,0 +1,242 @@
+"""What `connect()` returns: a plant to ask and to act on, in DataFrames."""
+
+import getpass
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
+from typing import Any
+
+import pandas as pd
+
+from enms_core import ingest, jobs
+from enms_core.baseline import EnergyBaseline
+from enms_core.bus import Bell, locator
+from enms_core.plant import Factory, Machine
+from enms_core.settings import Settings
+from enms_core.store import Store, anomalies, events, machines, models, progress, readings, scores
+from enms_core.store import jobs as stored_jobs
+from enms_core.store.models import ModelVersion
+from enms_core.store.times import index_of, now_us, to_us
+from enms_core.training import MODELS
+from enms_core.training_job import TrainingJob
+
+When = datetime | str
+
+
+def connect(settings: Settings | None = None) -> "Plant":
+    """Connect to the plant of these settings (default: `ENMS_*`), making its store if need be."""
+    settings = settings or Settings.from_env()
+    return Plant(settings, Store(settings.database_url).migrate())
+
+
+class Plant:
+    """A plant: its machines, readings, anomalies, events, and the trainings that teach it."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings, self.store = settings, store
+        self.locate = locator(settings)
+        self.bell = Bell(self.locate)
+
+    def __repr__(self) -> str:
+        return f"Plant({str(self.settings.home)!r})"
+
+    # -- to ask ---------------------------------------------------------------------------------
+
+    def machines(self) -> pd.DataFrame:
+        """Return a row per machine: id, name, type, rated_kw, factory, timezone."""
+        with self.store.read() as connection:
+            known = machines.all_machines(connection)
+        rows = [
+            (m.id, m.name, m.type, m.rated_kw, m.factory.name, m.factory.timezone) for m in known
+        ]
+        return pd.DataFrame(rows, columns=["id", "name", "type", "rated_kw", "factory", "timezone"])
+
+    def machine(self, name_or_id: str) -> Machine:
+        """Return a machine; raise LookupError naming the known ones."""
+        with self.store.read() as connection:
+            return machines.find(connection, name_or_id)
+
+    def readings(
+        self, machine: str, start: When, end: When | None = None, *, freq: str | None = None
+    ) -> pd.DataFrame:
+        """Return readings in [start, end): a column per metric, index in the site's zone.
+
+        With `freq` (such as "15min" or "1h") counts and energy are summed and all else is averaged;
+        an interval without readings is NaN.
+        """
+        found, span = self._span(machine, start, end)
+        with self.store.read() as connection:
+            wide = readings.frame(connection, found.id, *span).tz_convert(found.zone)
+        if freq is None or wide.empty:
+            return wide
+        slots = wide.resample(freq)
+        summed = [name for name in wide.columns if name.endswith(("_count", "_kwh"))]
+        return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
+
+    def expected(
+        self, machine: str, start: When, end: When | None = None, *, metric: str = "power_kw"
+    ) -> pd.DataFrame:
+        """Return value, expected, lower, upper and surprise of a metric as they were judged."""
+        found, span = self._span(machine, start, end)
+        with self.store.read() as connection:
+            return scores.frame(connection, found.id, metric, *span).tz_convert(found.zone)
+
+    def anomalies(
+        self,
+        machine: str | None = None,
+        *,
+        severity: str | None = None,
+        state: str | None = None,
+        limit: int = 1000,
+    ) -> pd.DataFrame:
+        """Return anomalies as intervals, newest first: started_at, ended_at, reason, kWh, cost."""
+        machine_id = self.machine(machine).id if machine else None
+        with self.store.read() as connection:
+            return anomalies.table(
+                connection, state=state, severity=severity, machine_id=machine_id, limit=limit
+            )
+
+    def events(
+        self, since: When | timedelta = "1d", channels: list[str] | None = None
+    ) -> pd.DataFrame:
+        """Return events, oldest first: seq, channel, published_at and the fields of each.
+
+        `since` is a time, or a span back from now such as "1d"; `channels` may hold patterns such
+        as "training.*".
+        """
+        with self.store.read() as connection:
+            found = events.since(connection, to_us(_since(since)))
+        wanted = channels or ["*"]
+        rows = [
+            {
+                "seq": e.seq,
+                "channel": e.channel,
+                "published_at": datetime.fromisoformat(e.published_at),
+                **e.to_dict()["data"],
+            }
+            for e in found
+            if any(fnmatch(e.channel, pattern) for pattern in wanted)
+        ]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["seq", "channel"])
+
+    def jobs(self) -> pd.DataFrame:
+        """Return the newest training jobs, newest first."""
+        with self.store.read() as connection:
+            names = {m.id: m.name for m in machines.all_machines(connection)}
+            found = stored_jobs.listed(connection)
+        rows = [{"machine": names[job.machine_id], **vars(job)} for job in found]
+        return pd.DataFrame(rows)
+
+    def models(self, machine: str | None = None) -> pd.DataFrame:
+        """Return model versions, newest first, with their out-of-sample metrics as columns."""
+        machine_id = self.machine(machine).id if machine else None
+        with self.store.read() as connection:
+            names = {m.id: m.name for m in machines.all_machines(connection)}
+            found = models.versions(connection, machine_id)
+        return pd.DataFrame([_model_row(names, version) for version in found])
+
+    def model(self, machine: str, version: int | None = None) -> EnergyBaseline:
+        """Return a model version, by default the active one; raise LookupError if there is none."""
+        found = self.machine(machine)
+        with self.store.read() as connection:
+            known = models.versions(connection, found.id)
+        for candidate in known:
+            if version in (None, candidate.version) and (version or candidate.state == "active"):
+                return EnergyBaseline.from_json(candidate.model)
+        raise LookupError(f"machine {found.name!r} has no such model; train one first")
+
+    # -- to act ---------------------------------------------------------------------------------
+
+    def add_machine(
+        self,
+        name: str,
+        type: str = "other",
+        *,
+        rated_kw: float | None = None,
+        factory: Factory | None = None,
+    ) -> Machine:
+        """Add a machine; without a factory it gets one of its own name, in UTC."""
+        machine = Machine(name, type, rated_kw, factory or Factory(name))
+        with self.store.write() as connection:
+            return machines.add(connection, machine)
+
+    def write(self, rows: pd.DataFrame) -> ingest.Receipt:
+        """Take readings in (columns machine, metric, time, value); returned means stored."""
+        return ingest.ingest(self.store, self.bell, rows)
+
+    def train(
+        self, machine: str, model: str = "baseline", *, requested_by: str | None = None
+    ) -> TrainingJob:
+        """Ask for a training and return its job at once; a running one of the same is joined."""
+        if model not in MODELS:
+            raise ValueError(f"model {model!r} is unknown; it must be one of {', '.join(MODELS)}")
+        found = self.machine(machine)
+        job = jobs.submit(
+            self.store, self.bell, self.locate, found.id, model, requested_by or _me()
+        )
+        return TrainingJob(self, job.id, found.name)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a training that waits or runs; False if it had ended."""
+        return jobs.cancel(self.store, self.bell, self.locate, job_id)
+
+    def request_detection(
+        self,
+        machine: str | None = None,
+        start: When | None = None,
+        end: When | None = None,
+        *,
+        requested_by: str | None = None,
+    ) -> str:
+        """Ask the engine to judge a span again (default: the last day); it tells by an alert."""
+        now = datetime.now(UTC)
+        request = {
+            "machine_id": self.machine(machine).id if machine else "",
+            "start": to_us(_time(start or now - timedelta(days=1))),
+            "end": to_us(_time(end or now)),
+            "by": requested_by or _me(),
+        }
+        name = f"detect:{uuid.uuid4()}"
+        with self.store.write() as connection:
+            progress.put(connection, name, json.dumps(request))
+        self.bell.ring("readings")
+        return name.removeprefix("detect:")
+
+    # -------------------------------------------------------------------------------------------
+
+    def _span(self, machine: str, start: When, end: When | None) -> tuple[Machine, tuple[int, int]]:
+        found = self.machine(machine)
+        last = now_us() + 1 if end is None else to_us(_time(end, found))
+        return found, (to_us(_time(start, found)), last)
+
+
+def _time(at: When, machine: Machine | None = None) -> datetime:
+    """Return an aware time; one without an offset is read in the machine's zone."""
+    parsed = pd.Timestamp(at).to_pydatetime()
+    if parsed.tzinfo is None:
+        return parsed.replace(tzinfo=machine.zone if machine else UTC)
+    return parsed
+
+
+def _since(since: When | timedelta) -> datetime:
+    if isinstance(since, timedelta):
+        return datetime.now(UTC) - since
+    try:
+        return datetime.now(UTC) - pd.Timedelta(str(since)).to_pytimedelta()
+    except ValueError:
+        return _time(since)
+
+
+def _model_row(names: dict[str, str], version: ModelVersion) -> dict[str, Any]:
+    row = {"machine": names[version.machine_id], **vars(version)}
+    for name in ("created_at", "train_start", "train_end"):
+        row[name] = index_of([row[name]])[0]
+    return {k: v for k, v in row.items() if k not in ("model", "metrics")} | version.metrics
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except OSError:
+        return "somebody"

@@ -1,0 +1,301 @@
+"""From scored readings to anomalies: intervals with a start, an end and what they cost."""
+
+import json
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from enms_core.detection.stream import Score, epoch_seconds
+
+HOUR = 3600.0
+HOLD = 3.0  # a reading stands for at most so many typical intervals
+CLEARLY_OUT = 1.0  # a plainly wrong reading lies so many band widths outside the band ...
+CLEARLY_OFF = 0.25  # ... and is off by this share of what was expected
+GREW = 1.5  # an open episode is told again when its largest deviation has grown by this factor
+LEAST_SECONDS = 60.0  # readings closer than this apart need so long to open or close an episode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """An anomaly so far, from its first to its last surprising reading.
+
+    `value`, `expected`, `lower` and `upper` are means over it in the unit of the metric, `peak` is the
+    largest deviation with its sign, `sign` is 1 above and -1 below what was expected.
+    `delta_kwh` is the energy used too much (or, negative, too little); 0 for other metrics.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    sign: int
+    readings: int
+    score: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    peak: float
+    delta_kwh: float
+
+    @property
+    def delta(self) -> float:
+        """Mean deviation from what was expected."""
+        return self.value - self.expected
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An anomaly began."""
+
+    episode: Episode
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The open anomaly has grown plainly larger."""
+
+    episode: Episode
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The anomaly is over."""
+
+    episode: Episode
+
+
+Step = Opened | Changed | Closed
+
+
+@dataclass
+class _Tally:
+    """Sums over readings; two of them add up."""
+
+    readings: int = 0
+    value: float = 0.0
+    expected: float = 0.0
+    lower: float = 0.0
+    upper: float = 0.0
+    delta_kwh: float = 0.0
+
+    def add(self, other: "_Tally") -> None:
+        for name, amount in vars(other).items():
+            setattr(self, name, getattr(self, name) + amount)
+
+
+@dataclass
+class _Run:
+    """A suspicion, or an open episode: what is sure to belong to it, and what may yet."""
+
+    sign: int
+    start: float
+    end: float
+    score: float = 0.0
+    peak: float = 0.0
+    sure: _Tally | None = None
+    since: _Tally | None = None
+
+    def take(self, at: float, score: float, deviation: float, part: _Tally, odd: bool) -> None:
+        self.since = self.since or _Tally()
+        self.since.add(part)
+        if odd:
+            self.end = at
+            self.score = max(self.score, score)
+            self.peak = max(self.peak, deviation, key=lambda d: d * self.sign)
+            self.sure = self.sure or _Tally()
+            self.sure.add(self.since)
+            self.since = _Tally()
+
+    def episode(self) -> Episode:
+        sums = self.sure or _Tally()
+        n = max(sums.readings, 1)
+        return Episode(
+            started_at=datetime.fromtimestamp(self.start, UTC),
+            ended_at=datetime.fromtimestamp(self.end, UTC),
+            sign=self.sign,
+            readings=sums.readings,
+            score=self.score,
+            value=sums.value / n,
+            expected=sums.expected / n,
+            lower=sums.lower / n,
+            upper=sums.upper / n,
+            peak=self.peak,
+            delta_kwh=sums.delta_kwh,
+        )
+
+
+class EpisodeTracker:
+    """Turns the scored readings of one series into episodes, one open at a time.
+
+    One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same side
+    and the first of them is a minute old, or at once on a reading of `instant` or more that is plainly wrong:
+    a band width outside the band and a quarter off. It closes when `n` readings, at most
+    interrupted, are below `leave` again, or at its last reading when data were missing for three
+    typical intervals and an hour. The reading after such a gap closes it and cannot open another.
+
+    >>> tracker, band = EpisodeTracker(), dict(expected=20.0, lower=18.0, upper=22.0)
+    >>> quiet, loud = Score(0.3, **band), Score(9.0, **band)
+    >>> for minute in range(5):
+    ...     tracker.take(60.0 * minute, 20.0, quiet)
+    >>> opened = tracker.take(300.0, 60.0, loud)
+    >>> opened.episode.started_at.minute, opened.episode.value, round(opened.episode.delta_kwh, 3)
+    (5, 60.0, 0.667)
+    >>> [type(tracker.take(360.0 + 60 * i, 20.0, quiet)).__name__ for i in range(5)]
+    ['NoneType', 'NoneType', 'NoneType', 'NoneType', 'Closed']
+    """
+
+    def __init__(
+        self,
+        k: int = 3,
+        n: int = 5,
+        enter: float = 4.0,
+        instant: float = 8.0,
+        leave: float = 2.0,
+        metric: str = "power_kw",
+    ) -> None:
+        if not (1 <= k <= n and 0 < leave <= enter <= instant):
+            raise ValueError(
+                f"k={k}, n={n}, leave={leave}, enter={enter}, instant={instant}: "
+                "must be 1 <= k <= n and 0 < leave <= enter <= instant"
+            )
+        self.k, self.n = k, n
+        self.enter, self.instant, self.leave = enter, instant, leave
+        self.metric = metric
+        self._last: float | None = None
+        self._interval = 0.0
+        self._recent: deque[int] = deque(maxlen=n)  # signs of the surprising, 0 for others
+        self._run: _Run | None = None
+        self._open = False
+        self._back = 0  # readings that are normal again
+        self._told = 0.0  # the peak when the episode was last told
+
+    @property
+    def episode(self) -> Episode | None:
+        """The open episode so far, or None."""
+        return self._run.episode() if self._run and self._open else None
+
+    def take(self, at: datetime | float, value: float, score: Score) -> Step | None:
+        """Take the next reading and its score; tell whether an episode opened, grew or closed.
+
+        Readings that were not scored, or are not later than the last one, tell nothing.
+        """
+        seconds = epoch_seconds(at)
+        if not math.isfinite(score.surprise) or (self._last is not None and seconds <= self._last):
+            return None
+        held, gone = self._held(seconds)
+        closed = self._close() if gone else None
+        if not math.isfinite(score.expected):
+            return closed
+        part = self._part(value, score, held)
+        if self._open:
+            return self._follow(seconds, value, score, part)
+        opened = self._suspect(seconds, value, score, part, may_open=closed is None)
+        return closed or opened
+
+    def to_json(self) -> str:
+        """Return settings and state as JSON."""
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        state = {name: getattr(self, name) for name in _STATE}
+        run = asdict(self._run) if self._run else None
+        state |= {"_recent": list(self._recent), "_run": run}
+        return json.dumps({"settings": settings, "state": state}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote; it goes on as the one that wrote it."""
+        raw = json.loads(text)
+        tracker = cls(**raw["settings"])
+        state = raw["state"]
+        for name in _STATE:
+            setattr(tracker, name, state[name])
+        tracker._recent.extend(state["_recent"])
+        tracker._run = _read_run(state["_run"])
+        return tracker
+
+    def _held(self, at: float) -> tuple[float, bool]:
+        """Return the seconds the reading stands for, and whether data were missing before it."""
+        if self._last is None:
+            self._last = at
+            return 0.0, False
+        gap = at - self._last
+        self._last = at
+        longest = HOLD * self._interval if self._interval else gap
+        self._interval = min(gap, 2.0 * self._interval) if self._interval else gap
+        return min(gap, longest), gap > max(longest, HOUR)
+
+    def _part(self, value: float, score: Score, held: float) -> _Tally:
+        off = value - score.expected
+        return _Tally(
+            1, value, score.expected, score.lower, score.upper, _energy(self.metric, off, held)
+        )
+
+    def _suspect(
+        self, at: float, value: float, score: Score, part: _Tally, may_open: bool
+    ) -> Opened | None:
+        off = value - score.expected
+        sign = 1 if off >= 0 else -1
+        odd = score.surprise >= self.enter
+        self._recent.append(sign if odd else 0)
+        if odd and (self._run is None or self._run.sign != sign):
+            self._run = _Run(sign, at, at)
+        if self._run is None:
+            return None
+        run = self._run
+        run.take(at, score.surprise, off, part, odd)
+        hits = self._recent.count(run.sign)
+        if not hits:
+            self._run = None
+        lasting = odd and hits >= self.k and at - run.start >= LEAST_SECONDS
+        if may_open and (lasting or self._plainly_wrong(value, score)):
+            self._open, self._back, self._told = True, 0, abs(run.peak)
+            return Opened(run.episode())
+        return None
+
+    def _plainly_wrong(self, value: float, score: Score) -> bool:
+        width = CLEARLY_OUT * (score.upper - score.lower)
+        outside = value > score.upper + width or value < score.lower - width
+        off = abs(value - score.expected) >= CLEARLY_OFF * abs(score.expected)
+        return score.surprise >= self.instant and outside and off
+
+    def _follow(self, at: float, value: float, score: Score, part: _Tally) -> Step | None:
+        run = self._run
+        if run is None:
+            return None
+        off = value - score.expected
+        odd = score.surprise >= self.leave and off * run.sign > 0
+        run.take(at, score.surprise, off, part, odd)
+        if odd:
+            self._back = 0 if score.surprise >= self.enter else max(0, self._back - 2)
+        else:
+            self._back += 1
+        if self._back >= self.n and at - run.end >= LEAST_SECONDS:
+            return self._close()
+        if abs(run.peak) >= GREW * self._told:
+            self._told = abs(run.peak)
+            return Changed(run.episode())
+        return None
+
+    def _close(self) -> Closed | None:
+        run = self._run if self._open else None
+        self._run, self._open = None, False
+        self._recent.clear()
+        return Closed(run.episode()) if run else None
+
+
+_SETTINGS = ("k", "n", "enter", "instant", "leave", "metric")
+_STATE = ("_last", "_interval", "_open", "_back", "_told")
+
+
+def _read_run(raw: dict[str, Any] | None) -> _Run | None:
+    if raw is None:
+        return None
+    sums = {name: _Tally(**raw[name]) if raw[name] else None for name in ("sure", "since")}
+    return _Run(**(raw | sums))
+
+
+def _energy(metric: str, off: float, held: float) -> float:
+    """Return the kWh of a deviation `off` that stood for `held` seconds."""
+    if metric.endswith("_kw"):
+        return off * held / HOUR
+    return off if metric.endswith("_kwh") else 0.0

@@ -1,0 +1,105 @@
+"""One machine's energy under watch: detector and episodes together, in order of arrival."""
+
+import json
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from enms_core.detection.episode import Episode, EpisodeTracker, Step
+from enms_core.detection.stream import Score, StreamDetector
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a monitor says of a batch: a row of `band` per reading, and the steps of episodes."""
+
+    band: pd.DataFrame  # time (us), expected, lower, upper, surprise
+    steps: list[Step]
+    late: int | None = None  # the oldest time (us) that came too late to be judged in order
+
+
+class Monitor:
+    """Judges the energy metric of one machine, reading after reading.
+
+    >>> monitor = Monitor("power_kw", "Europe/Berlin")
+    >>> minutes = np.arange(3 * 7 * 24 * 60) * 60_000_000
+    >>> judged = monitor.take(minutes, 20.0 + np.sin(minutes / 1e8))
+    >>> judged.steps, judged.late
+    ([], None)
+    >>> monitor.take(minutes[-1:] + 60_000_000, np.array([90.0])).steps[0].episode.sign
+    1
+    >>> monitor.take(minutes[-1:], np.array([20.0])).late == minutes[-1]
+    True
+    """
+
+    def __init__(self, metric: str, zone: str) -> None:
+        self.metric = metric
+        self.detector = StreamDetector(zone)
+        self.tracker = EpisodeTracker(metric=metric)
+        self.model_id = ""
+        self.last = -1
+
+    @property
+    def episode(self) -> Episode | None:
+        """The open episode, if there is one."""
+        return self.tracker.episode
+
+    def take(
+        self,
+        times_us: "np.ndarray",
+        values: "np.ndarray",
+        expected: "np.ndarray | None" = None,
+    ) -> Judged:
+        """Judge readings in the order they arrived; one older than its predecessor is only late."""
+        reached = np.maximum.accumulate(np.concatenate([[self.last], times_us]))
+        in_order = times_us > reached[:-1]
+        late = times_us[~in_order]
+        times, values = times_us[in_order], values[in_order]
+        self.last = int(reached[-1])
+        index = pd.to_datetime(times, unit="us", utc=True)
+        base = None if expected is None else pd.Series(expected[in_order], index)
+        scored = self.detector.score(pd.Series(values, index, dtype=float), base)
+        steps = [
+            step
+            for at, value, score in zip(
+                (times / 1e6).tolist(), values.tolist(), _scores(scored), strict=True
+            )
+            if (step := self.tracker.take(at, value, score)) is not None
+        ]
+        band = scored.reset_index(drop=True).assign(time=times)
+        return Judged(band, steps, int(late.min()) if len(late) else None)
+
+    def adopt(self, model_id: str) -> None:
+        """Begin with another model: what was learned of the residuals of the one before is gone."""
+        self.model_id = model_id
+        self.detector.forget_residuals()
+
+    def to_json(self) -> str:
+        """Return the whole state."""
+        state = {
+            "metric": self.metric,
+            "last": self.last,
+            "model_id": self.model_id,
+            "detector": self.detector.to_json(),
+            "tracker": self.tracker.to_json(),
+        }
+        return json.dumps(state)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; it goes on as the one that wrote it."""
+        state = json.loads(text)
+        monitor = cls(state["metric"], "UTC")
+        monitor.last, monitor.model_id = state["last"], state["model_id"]
+        monitor.detector = StreamDetector.from_json(state["detector"])
+        monitor.tracker = EpisodeTracker.from_json(state["tracker"])
+        return monitor
+
+
+def _scores(scored: pd.DataFrame) -> list[Score]:
+    rows = scored[list(Score._fields)].to_numpy().tolist()
+    return [Score(*row) for row in rows]
+
+

@@ -1,0 +1,365 @@
+"""The engine: tails new readings, judges them, tells what it found. Its own process.
+
+What it finds and how far it is are committed together, so that a kill between any two steps loses
+and doubles nothing. What its monitors learned is kept once a minute; after a restart they learn
+the readings since then again, without telling anything twice.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from enms_core import jobs
+from enms_core.bus import GONE, Bell, Ear, Locate, Relay
+from enms_core.detection.monitor import Judged, Monitor
+from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
+from enms_core.findings import as_anomaly, detect, tell
+from enms_core.plant import ENERGY_METRICS, Machine
+from enms_core.store import Store, Unavailable, anomalies, energy, events, models, progress, scores
+from enms_core.store import readings as stored
+from enms_core.store.anomalies import Anomaly
+from enms_core.store.machines import all_machines
+from enms_core.store.times import iso
+from enms_core.watch import Watch, expected_at, predict
+
+log = logging.getLogger(__name__)
+
+LIVE_BATCH = 20_000
+CARE_S = 5.0
+SNAPSHOT_S = 60.0
+SNAPSHOT_READINGS = 200_000
+WARM_UP_US = 28 * 86_400_000_000  # what a monitor learns from when a model is new
+PULSE_S = 1.0
+SWEEP_MINUTE = 5
+
+
+@dataclass
+class Pulse:
+    """The newest values of machines, told at most once a second each."""
+
+    newest: dict[str, MetricUpdated] = field(default_factory=dict)
+    told: dict[str, float] = field(default_factory=dict)
+
+    def offer(self, update: MetricUpdated) -> None:
+        """Take newer values; they join those that still wait."""
+        waiting = self.newest.get(update.machine_id)
+        values = {**(waiting.values if waiting else {}), **update.values}
+        self.newest[update.machine_id] = replace(update, values=values)
+
+    def due(self, now: float) -> list[MetricUpdated]:
+        """Return the updates that may be told at this monotonic time, and forget them."""
+        ready = [m for m in self.newest if now - self.told.get(m, -PULSE_S) >= PULSE_S]
+        self.told.update(dict.fromkeys(ready, now))
+        return [self.newest.pop(m) for m in ready]
+
+
+class Engine:
+    """Turns readings into anomalies, expected values and energy, from where it stopped."""
+
+    def __init__(self, store: Store, bell: Bell) -> None:
+        self.store, self.bell = store, bell
+        self.pulse = Pulse()
+        self._load()
+
+    # -- one step ------------------------------------------------------------------------------
+
+    def step(self, limit: int = LIVE_BATCH) -> int:
+        """Take the next batch of readings and return its size; all of it is done, or nothing."""
+        try:
+            self._adopt_models()
+            with self.store.read() as connection:
+                batch = stored.after(connection, self.cursor, limit)
+            if len(batch):
+                self._take(batch)
+        except Exception:
+            self._load()  # the monitors may be ahead of what was committed
+            raise
+        return len(batch)
+
+    def _take(self, batch: pd.DataFrame) -> None:
+        judged = {watch.machine.id: result for watch, result in self._judge(batch)}
+        cursor = int(batch["id"].iloc[-1])
+        self._since_snapshot += len(batch)
+        with self.store.write() as connection:
+            told = self._record(connection, batch, judged)
+            progress.put(connection, "engine:cursor", str(cursor))
+            self.cursor = cursor
+            if self._snapshot_due():
+                self._snapshot(connection)
+        if told:
+            self.bell.ring("events")
+        self._offer(batch, judged)
+
+    def _judge(self, batch: pd.DataFrame) -> Iterator[tuple[Watch, Judged]]:
+        for machine_id, rows in batch.groupby("machine_id", sort=False):
+            watch = self._watch(str(machine_id), set(rows["metric"]))
+            if watch is None:
+                continue
+            mine = rows[rows["metric"] == watch.monitor.metric]
+            if len(mine):
+                times = mine["time"].to_numpy(np.int64)
+                values = mine["value"].to_numpy(float)
+                expected = expected_at(self.store, watch, times)
+                yield watch, watch.monitor.take(times, values, expected)
+
+    def _record(
+        self, connection: sa.Connection, batch: pd.DataFrame, judged: dict[str, Judged]
+    ) -> int:
+        told = 0
+        for machine_id, result in judged.items():
+            watch = self._watches[machine_id]
+            metric = watch.monitor.metric
+            mine = batch[(batch["machine_id"] == machine_id) & (batch["metric"] == metric)]
+            energy.recompute(connection, machine_id, metric, mine["time"].to_numpy(np.int64))
+            scores.put(connection, machine_id, metric, result.band)
+            for step in result.steps:
+                told += tell(connection, watch, step)
+            if watch.monitor.episode:
+                anomalies.update(connection, as_anomaly(connection, watch, watch.monitor.episode))
+            if result.late is not None:
+                _note_late(connection, machine_id, result.late)
+        return told
+
+    # -- what it knows --------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Take up from the last snapshot; learn silently what was judged since."""
+        self._watches: dict[str, Watch] = {}
+        self._models_at, self._snapshot_at, self._since_snapshot = -1, time.monotonic(), 0
+        with self.store.read() as connection:
+            snapshot = json.loads(progress.get(connection, "engine:snapshot", "{}"))
+            cursor = int(progress.get(connection, "engine:cursor", "0"))
+            self._machines = {m.id: m for m in all_machines(connection)}
+        for machine_id, state in snapshot.get("monitors", {}).items():
+            if machine_id in self._machines:
+                monitor = Monitor.from_json(state)
+                self._watches[machine_id] = Watch(self._machines[machine_id], monitor)
+        self._adopt_models()
+        self.cursor = int(snapshot.get("cursor", 0))
+        while self.cursor < cursor:
+            with self.store.read() as connection:
+                batch = stored.after(connection, self.cursor, SNAPSHOT_READINGS)
+            batch = batch[batch["id"] <= cursor]
+            list(self._judge(batch))
+            self.cursor = int(batch["id"].iloc[-1]) if len(batch) else cursor
+
+    def _watch(self, machine_id: str, metrics: set[str]) -> Watch | None:
+        if machine_id not in self._watches:
+            metric = next((m for m in ENERGY_METRICS if m in metrics), None)
+            if metric is None:
+                return None
+            machine = self._machine(machine_id)
+            monitor = Monitor(metric, machine.factory.timezone)
+            self._watches[machine_id] = Watch(machine, monitor)
+            self._models_at = -1
+        return self._watches[machine_id]
+
+    def _machine(self, machine_id: str) -> Machine:
+        if machine_id not in self._machines:
+            with self.store.read() as connection:
+                self._machines = {m.id: m for m in all_machines(connection)}
+        return self._machines[machine_id]
+
+    def _adopt_models(self) -> None:
+        """Use the active models; a monitor that gets another one learns its residuals first."""
+        with self.store.read() as connection:
+            newest = models.newest_change(connection)
+            if newest == self._models_at:
+                return
+            active = models.active(connection)
+        for machine_id, watch in self._watches.items():
+            version = active.get(machine_id)
+            if version and (watch.model is None or watch.model.id != version.id):
+                watch.follow(version)
+                if watch.monitor.model_id != version.id:
+                    self._warm_up(watch)
+        self._models_at = newest
+
+    def _warm_up(self, watch: Watch) -> None:
+        watch.monitor.adopt(watch.model.id if watch.model else "")
+        end = watch.monitor.last + 1
+        with self.store.read() as connection:
+            wide = stored.frame(connection, watch.machine.id, end - WARM_UP_US, end)
+        values = wide.get(watch.monitor.metric, pd.Series(dtype=float)).dropna()
+        if len(values):
+            expected = predict(watch, wide).reindex(values.index)
+            watch.monitor.detector.score(values, expected)
+            log.info("%s follows model version %s", watch.machine.name, watch.monitor.model_id)
+
+    def _snapshot_due(self) -> bool:
+        return (
+            time.monotonic() - self._snapshot_at >= SNAPSHOT_S
+            or self._since_snapshot >= SNAPSHOT_READINGS
+        )
+
+    def _snapshot(self, connection: sa.Connection) -> None:
+        state = {
+            "cursor": self.cursor,
+            "monitors": {m: watch.monitor.to_json() for m, watch in self._watches.items()},
+        }
+        progress.put(connection, "engine:snapshot", json.dumps(state))
+        self._snapshot_at, self._since_snapshot = time.monotonic(), 0
+
+    def save(self) -> None:
+        """Keep what was learned so far."""
+        with self.store.write() as connection:
+            self._snapshot(connection)
+
+    # -- the newest values ----------------------------------------------------------------------
+
+    def _offer(self, batch: pd.DataFrame, judged: dict[str, Judged]) -> None:
+        newest = batch.sort_values("time").groupby(["machine_id", "metric"], sort=False).last()
+        for machine_id, rows in newest.groupby(level="machine_id", sort=False):
+            machine = self._machine(str(machine_id))
+            values = dict(zip(rows.index.get_level_values("metric"), rows["value"], strict=True))
+            if machine.id in judged:
+                metric = self._watches[machine.id].monitor.metric
+                values |= _band_values(metric, judged[machine.id].band)
+            self.pulse.offer(
+                MetricUpdated(
+                    machine_id=machine.id,
+                    machine=machine.name,
+                    values={name: float(value) for name, value in values.items()},
+                    time=iso(int(rows["time"].max())),
+                )
+            )
+
+    def tell_newest(self) -> None:
+        """Publish the newest values that are due."""
+        for update in self.pulse.due(time.monotonic()):
+            self.bell.publish(Envelope.now(update, seq=None, epoch=""))
+
+    # -- sweeps ---------------------------------------------------------------------------------
+
+    def sweep(self) -> list[Anomaly]:
+        """Judge again what came too late to be judged in order; return what is new."""
+        with self.store.read() as connection:
+            late = progress.starting_with(connection, "late:")
+        found: list[Anomaly] = []
+        for name, start in late.items():
+            if not start:
+                continue
+            machine_id = name.removeprefix("late:")
+            end = self._watches[machine_id].monitor.last + 1
+            found += detect(self.store, machine_id, int(start), end)
+            with self.store.write() as connection:
+                progress.put(connection, name, "")
+        if found:
+            self.bell.ring("events")
+        return found
+
+    def answer_requests(self) -> None:
+        """Run the detections that people asked for, and say what they found."""
+        with self.store.read() as connection:
+            asked = progress.starting_with(connection, "detect:")
+        for name, text in asked.items():
+            if text:
+                self._answer(name, json.loads(text))
+
+    def _answer(self, name: str, request: dict[str, str | int]) -> None:
+        wanted = str(request["machine_id"])
+        found = [
+            anomaly
+            for machine_id in list(self._watches)
+            if wanted in ("", machine_id)
+            for anomaly in detect(
+                self.store, machine_id, int(request["start"]), int(request["end"])
+            )
+        ]
+        what = self._machine(wanted).name if wanted else "all machines"
+        alert = SystemAlert(
+            alert_type="detection_completed",
+            severity="info",
+            message=f"Detection over {what}: {_counted(len(found))}.",
+            details={"request": name, "new": len(found), "by": request["by"], "at": utc_now()},
+        )
+        with self.store.write() as connection:
+            events.record(connection, alert)
+            progress.put(connection, name, "")
+        self.bell.ring("events")
+
+
+def _counted(new: int) -> str:
+    return {0: "nothing new", 1: "1 new anomaly"}.get(new, f"{new} new anomalies")
+
+
+def _note_late(connection: sa.Connection, machine_id: str, at: int) -> None:
+    name = f"late:{machine_id}"
+    known = progress.get(connection, name)
+    progress.put(connection, name, str(min(at, int(known)) if known else at))
+
+
+def _band_values(metric: str, band: pd.DataFrame) -> dict[str, float]:
+    known = band.dropna()
+    if known.empty:
+        return {}
+    newest = known.iloc[-1]
+    return {f"{name}_{metric}": float(newest[name]) for name in ("expected", "lower", "upper")}
+
+
+def catch_up(store: Store, bell: Bell) -> Iterator[float]:
+    """Judge all readings that wait, before anybody watches; yield the share done."""
+    engine = Engine(store, bell)
+    with store.read() as connection:
+        last = stored.last_id(connection)
+    while engine.step(SNAPSHOT_READINGS):
+        yield engine.cursor / last
+    engine.save()
+
+
+def run(store: Store, locate: Locate, stop: threading.Event) -> None:
+    """Run engine, relay and the care for jobs until told to stop."""
+    bell = Bell(locate)
+    engine = Engine(store, bell)
+    threads = [
+        threading.Thread(target=Relay(store, locate).run, args=(stop,), name="relay"),
+        threading.Thread(target=_care, args=(store, locate, stop), name="care"),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        _tail(engine, Ear(locate, "readings"), stop)
+        engine.save()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _tail(engine: Engine, ear: Ear, stop: threading.Event) -> None:
+    next_sweep = _next_sweep(datetime.now(UTC))
+    while not stop.is_set():
+        try:
+            while engine.step():
+                engine.tell_newest()
+            engine.tell_newest()
+            engine.answer_requests()
+            if datetime.now(UTC) >= next_sweep:
+                next_sweep = _next_sweep(datetime.now(UTC))
+                engine.sweep()
+        except Unavailable as error:
+            log.warning("the store does not answer, the engine waits: %s", error)
+        ear.wait()
+
+
+def _next_sweep(now: datetime) -> datetime:
+    """Return the next time at five past the hour."""
+    this = now.replace(minute=SWEEP_MINUTE, second=0, microsecond=0)
+    return this if this > now else this + timedelta(hours=1)
+
+
+def _care(store: Store, locate: Locate, stop: threading.Event) -> None:
+    bell = Bell(locate)
+    while not stop.wait(CARE_S):
+        try:
+            jobs.care(store, bell, locate)
+        except (*GONE, Unavailable) as error:
+            log.info("care for jobs waits: %s", error)

@@ -1,0 +1,94 @@
+"""Readings from a CSV file: a column per metric, or one reading a row as the simulator exports."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from enms_core.plant import Metric, zone
+from enms_core.readings import COLUMNS
+
+STEP_S = 0.1  # how often a replay sends
+
+
+def read(
+    path: Path,
+    *,
+    machine: str | None = None,
+    time_column: str = "time",
+    metrics: Mapping[str, str] | None = None,
+    timezone: str | None = None,
+    dayfirst: bool = False,
+    ends: bool = False,
+) -> pd.DataFrame:
+    """Return the file's readings, oldest first: columns machine, metric, time, value.
+
+    `metrics` maps columns to metrics; without it every column that is named like one is taken.
+    Times without an offset are read in `timezone`, and stay without a zone where none is given.
+    With `ends` a time labels the end of its interval; readings are labelled by their start.
+    Raises ValueError naming the column that is missing.
+    """
+    table = pd.read_csv(path)
+    _need(path, table, [time_column])
+    table[time_column] = _times(table[time_column], timezone, dayfirst)
+    if set(COLUMNS) <= set(table.columns):
+        return table[COLUMNS].sort_values("time", kind="stable", ignore_index=True)
+    if machine is None:
+        raise ValueError(f"{path.name} names no machine; say which with --machine")
+    metrics = metrics or {name: name for name in table.columns if _is_metric(name)}
+    _need(path, table, list(metrics))
+    if not metrics:
+        raise ValueError(f"{path.name} has no column named like a metric; use --map COLUMN=METRIC")
+    if ends:
+        table[time_column] -= _interval(table[time_column])
+    wide = table[[time_column, *metrics]].rename(columns={time_column: "time", **metrics})
+    long = wide.melt("time", var_name="metric", value_name="value").assign(machine=machine)
+    return long[COLUMNS].sort_values("time", kind="stable", ignore_index=True)
+
+
+def paced(
+    rows: pd.DataFrame, speed: float, stop: threading.Event | None = None
+) -> Iterator[pd.DataFrame]:
+    """Yield readings when they are due: `speed` seconds of the file in one second of ours."""
+    stop = stop or threading.Event()
+    seconds = (rows["time"] - rows["time"].iloc[0]).dt.total_seconds().to_numpy()
+    began, sent = time.monotonic(), 0
+    while sent < len(rows) and not stop.is_set():
+        due = int(seconds.searchsorted((time.monotonic() - began) * speed, side="right"))
+        if due > sent:
+            yield rows.iloc[sent:due]
+            sent = due
+        stop.wait(STEP_S)
+
+
+def _need(path: Path, table: pd.DataFrame, names: list[str]) -> None:
+    for name in names:
+        if name not in table.columns:
+            has = ", ".join(map(str, table.columns))
+            raise ValueError(f"{path.name} has no column {name!r}; it has: {has}")
+
+
+def _is_metric(name: str) -> bool:
+    try:
+        return bool(Metric(name))
+    except ValueError:
+        return False
+
+
+def _times(
+    column: "pd.Series[str]", timezone: str | None, dayfirst: bool
+) -> "pd.Series[pd.Timestamp]":
+    times = pd.to_datetime(column, dayfirst=dayfirst, format=None if dayfirst else "ISO8601")
+    if timezone is None or not pd.api.types.is_datetime64_dtype(times):
+        return times
+    local = zone(timezone)
+    try:
+        return times.dt.tz_localize(local, ambiguous="infer", nonexistent="NaT")
+    except ValueError:  # the two hours of an autumn night cannot be told apart: to quarantine
+        return times.dt.tz_localize(local, ambiguous="NaT", nonexistent="NaT")
+
+
+def _interval(times: "pd.Series[pd.Timestamp]") -> pd.Timedelta:
+    return times.drop_duplicates().sort_values().diff().mode().iloc[0]

@@ -1,0 +1,95 @@
+"""The simulated plant as a source: fills an empty store with its past, then goes on live."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from enms_core.bus import Bell
+from enms_core.ingest import ingest
+from enms_core.sources.faults import Fault
+from enms_core.sources.simulator import MACHINES, Simulator, history_faults
+from enms_core.store import Store, Unavailable, machines, progress, readings
+from enms_core.store.times import from_us
+
+log = logging.getLogger(__name__)
+
+SEED = 7
+HISTORY = timedelta(days=30)
+PAST_INTERVAL = timedelta(minutes=1)
+LIVE_INTERVAL = timedelta(seconds=5)
+_FAULTS = "simulator:faults"
+
+
+def faults(store: Store) -> list[Fault]:
+    """Return the labels of all faults that were ever put into the simulated plant."""
+    with store.read() as connection:
+        return [Fault.from_dict(raw) for raw in json.loads(progress.get(connection, _FAULTS, "[]"))]
+
+
+def inject(store: Store, *new: Fault) -> None:
+    """Put faults into the simulated plant."""
+    with store.write() as connection:
+        known = json.loads(progress.get(connection, _FAULTS, "[]"))
+        text = json.dumps([*known, *(fault.to_dict() for fault in new)])
+        progress.put(connection, _FAULTS, text)
+
+
+def fill(store: Store, bell: Bell, end: datetime) -> Iterator[float]:
+    """Give an empty store the simulated plant and its past before `end`; yield the share done."""
+    end = end.replace(second=0, microsecond=0)
+    with store.write() as connection:
+        for machine in MACHINES:
+            machines.add(connection, machine)
+    inject(store, *history_faults(end))
+    simulator = Simulator(SEED, faults(store))
+    start = end - HISTORY
+    for day in range(HISTORY.days):
+        first = start + timedelta(days=day)
+        ingest(store, bell, simulator.readings(first, first + timedelta(days=1), PAST_INTERVAL))
+        yield (day + 1) / HISTORY.days
+
+
+def run(store: Store, bell: Bell, stop: threading.Event) -> None:
+    """Send every machine's readings each five seconds, one machine after the other."""
+    step = LIVE_INTERVAL / len(MACHINES)
+    _catch_up(store, bell)
+    due = datetime.now(UTC).replace(microsecond=0)
+    turn = 0
+    while not stop.is_set():
+        machine = MACHINES[turn % len(MACHINES)]
+        if datetime.now(UTC) - due > LIVE_INTERVAL * 2:  # the machine slept
+            _catch_up(store, bell)
+            due = datetime.now(UTC).replace(microsecond=0)
+        _send(store, bell, machine.name, due)
+        turn, due = turn + 1, due + step
+        stop.wait(max(0.0, (due - datetime.now(UTC)).total_seconds()))
+
+
+def _send(store: Store, bell: Bell, machine: str, at: datetime) -> None:
+    while True:
+        try:
+            simulator = Simulator(SEED, faults(store))
+            rows = simulator.readings(at, at + LIVE_INTERVAL, LIVE_INTERVAL, machines=[machine])
+            ingest(store, bell, rows)
+        except Unavailable as error:
+            log.warning("the store does not answer, readings wait: %s", error)
+            time.sleep(0.5)
+        else:
+            return
+
+
+def _catch_up(store: Store, bell: Bell) -> None:
+    """Send what the machines measured while nobody asked, minute by minute."""
+    with store.read() as connection:
+        names = {machine.id: machine.name for machine in machines.all_machines(connection)}
+        known = readings.latest(connection)
+    newest = {names[m]: at for m, metric, at, _ in known if metric == "power_kw"}
+    end = datetime.now(UTC).replace(microsecond=0)
+    simulator = Simulator(SEED, faults(store))
+    for name in (machine.name for machine in MACHINES):
+        start = from_us(newest[name]) + PAST_INTERVAL if name in newest else end
+        if start < end:
+            ingest(store, bell, simulator.readings(start, end, PAST_INTERVAL, machines=[name]))

@@ -1,0 +1,342 @@
+import io
+import itertools
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from enms_core import supervise
+from enms_core.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+LINUX = sys.platform.startswith("linux")
+
+# A plant of small parts; the worker is like RQ's: a work horse in a group of its own, which takes
+# no notice of SIGTERM, and a worker that waits for it.
+PLANT = """
+import sys
+from pathlib import Path
+from enms_core import supervise
+
+def part(name, code):
+    mortal = "import signal, time; from enms_core.supervise import die_with_parent; die_with_parent()\\n"
+    return supervise.Part(name, [sys.executable, "-c", mortal + code])
+
+HORSE = '''
+import subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+horse = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+subprocess.run([sys.executable, "-c", horse], process_group=0)
+'''
+TELL = '''
+import dataclasses, json, sys
+from enms_core import supervise
+def tell(alert):
+    with open("told", "a") as file:
+        file.write(json.dumps(dataclasses.asdict(alert)) + chr(10))
+supervise.listen(tell, sys.stdin, sys.stdout)
+'''
+home = Path(sys.argv[1])
+with supervise._only_one(home):
+    sys.exit(supervise.keep(
+        home,
+        [
+            part("broker", "time.sleep(600)"),
+            part("engine", "print('hello', flush=True); time.sleep(600)"),
+            part("worker", HORSE),
+            *([part("server", "time.sleep(0.5)")] if "--failing" in sys.argv else []),
+        ],
+        [sys.executable, "-c", TELL],
+        "http://localhost:5006",
+    ))
+"""
+
+
+def settings_of(home, **more):
+    return Settings.from_env({"ENMS_HOME": str(home), "ENMS_SOURCE": "none", **more})
+
+
+def eventually(check, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.02)
+    return value
+
+
+def tree(process):
+    return [process, *process.children(recursive=True)]
+
+
+def gone(processes, seconds):
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    return not left
+
+
+class Plant:
+    """A supervised plant in a process of its own."""
+
+    def __init__(self, home, *args):
+        self.home = home
+        self.settings = settings_of(home)
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", PLANT, str(home), *args],
+            cwd=home,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.process = psutil.Process(self.popen.pid)
+
+    def up(self):
+        """Wait for all parts, and for the horse of the worker."""
+        eventually(lambda: all(self.pids(("broker", "engine", "worker"))))
+        eventually(lambda: psutil.Process(self.pids(["worker"])[0]).children())
+        eventually(lambda: "RUNNING" in (self.home / "logs" / "supervisord.log").read_text())
+        time.sleep(0.5)  # for the parts and the listener to be past their imports
+        return self
+
+    def pids(self, names):
+        found = supervise.parts(self.settings)
+        return [found[name] for name in names]
+
+    def told(self):
+        path = self.home / "told"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def end(self):
+        below = tree(self.process) if self.process.is_running() else []
+        for process in below:
+            process.kill()
+        self.popen.communicate()
+
+
+@pytest.fixture
+def start(tmp_path):
+    plants = []
+
+    def start_plant(*args, home=tmp_path):
+        home.mkdir(exist_ok=True)
+        plants.append(Plant(home, *args))
+        return plants[-1]
+
+    yield start_plant
+    for plant in plants:
+        plant.end()
+
+
+def test_nothing_runs(tmp_path):
+    settings = settings_of(tmp_path)
+    assert supervise.parts(settings) == dict.fromkeys(["broker", "engine", "worker", "server"])
+    assert supervise.running_url(settings) is None
+
+
+@pytest.mark.kill
+def test_a_killed_part_is_back_within_two_seconds_and_told(start):
+    plant = start().up()
+    assert supervise.running_url(plant.settings) == "http://localhost:5006"
+    (killed,) = plant.pids(["engine"])
+    os.kill(killed, signal.SIGKILL)
+    since = time.monotonic()
+    eventually(lambda: plant.pids(["engine"])[0] not in (killed, None))
+    assert time.monotonic() - since < 2
+    (alert,) = eventually(plant.told)
+    assert alert["alert_type"] == "part_restarted"
+    assert alert["severity"] == "warning"
+    assert alert["message"] == "The engine stopped unexpectedly and was started again."
+    assert alert["details"]["part"] == "engine"
+    assert alert["details"]["pid"] == killed
+    assert alert["details"]["at"].endswith("+00:00")
+    assert (plant.home / "logs" / "engine.log").read_text() == "hello\nhello\n"
+
+
+@pytest.mark.kill
+def test_a_part_that_ends_by_itself_is_told_until_it_is_too_often(start):
+    plant = start("--failing").up()
+    eventually(lambda: "part_failing" in [alert["alert_type"] for alert in plant.told()], 20)
+    eventually(lambda: plant.pids(["server"])[0])
+    kinds = [alert["alert_type"] for alert in plant.told()]
+    assert kinds == ["part_restarted"] * supervise.OFTEN + ["part_failing"]
+    assert plant.told()[-1]["severity"] == "critical"
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_within_five_seconds(start, number):
+    plant = start().up()
+    everything = tree(plant.process)
+    assert len(everything) == 6, "supervisor, listener, broker, engine, worker and its horse"
+    plant.process.send_signal(number)
+    assert gone(everything[1:], 5)
+    assert plant.popen.wait(2) == 0
+    assert plant.told() == []
+    assert plant.popen.stdout.read() == "", "a quiet supervisor"
+
+
+@pytest.mark.kill
+@pytest.mark.skipif(not LINUX, reason="only Linux can tell a child that its parent died")
+def test_the_parts_die_with_a_killed_supervisor(start):
+    plant = start().up()
+    everything = tree(plant.process)
+    horse = everything[-1]
+    parts = [psutil.Process(pid) for pid in plant.pids(["broker", "engine", "worker"])]
+    plant.popen.kill()
+    assert gone(parts, 5)
+    horse.kill()  # jobs ask for it themselves: this one did not
+    plant.popen.wait()
+    assert start().up().pids(["engine"]) != [None], "nothing stale is in the way"
+
+
+@pytest.mark.kill
+def test_only_one_plant_per_home(start):
+    first = start().up()
+    second = start()
+    said, _ = second.popen.communicate(timeout=20)
+    assert second.popen.returncode == 1
+    assert f"(pid {first.popen.pid})" in said
+    assert all(first.pids(["broker", "engine", "worker"]))
+
+
+@pytest.mark.kill
+def test_an_odd_and_long_home(start, tmp_path):
+    plant = start(home=tmp_path / ('50% of it\'s, "long" ' + "x" * 60)).up()
+    folder = Path(supervise._read_config(plant.home)["unix_http_server"]["file"]).parent
+    assert folder != plant.home
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    plant.popen.terminate()
+    plant.popen.wait(6)
+    assert not folder.exists()
+
+
+def test_a_home_that_the_configuration_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="supervisor cuts there"):
+        supervise.write_config(tmp_path / "a #1", [], [], tmp_path / "sock")
+
+
+def test_the_configuration_is_private(tmp_path):
+    path = supervise.write_config(
+        tmp_path, supervise.plant_parts(settings_of(tmp_path)), [], path_of
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "secrets").iterdir()} == {0o600}
+
+
+def test_the_secrets_are_made_once_and_never_in_a_command_line(tmp_path):
+    first = supervise.plant_parts(settings_of(tmp_path))[-1]
+    again = supervise.plant_parts(settings_of(tmp_path))[-1]
+    assert first == again
+    assert len(set(first.environment.values())) == 3
+    assert not set(first.environment.values()) & set(first.command)
+
+
+def test_the_source_is_a_part_when_there_is_one(tmp_path):
+    names = [part.name for part in supervise.plant_parts(settings_of(tmp_path))]
+    assert names == ["broker", "engine", "worker", "server"]
+    simulated = settings_of(tmp_path, ENMS_SOURCE="simulator")
+    assert [p.name for p in supervise.plant_parts(simulated)] == list(supervise.PARTS)
+
+
+def sent(*events):
+    """Write events as supervisord sends them."""
+    lines = ""
+    for serial, (name, payload) in enumerate(events):
+        lines += (
+            f"ver:3.0 server:supervisor serial:{serial} pool:listener poolserial:{serial} "
+            f"eventname:{name} len:{len(payload)}\n{payload}"
+        )
+    return io.StringIO(lines)
+
+
+def exited(part, expected=0):
+    payload = f"processname:{part} groupname:plant from_state:RUNNING expected:{expected} pid:77"
+    return "PROCESS_STATE_EXITED", payload
+
+
+TICK = ("TICK_5", "when:1763813130")
+
+
+def told(*events, **more):
+    alerts = []
+    supervise.listen(alerts.append, sent(*events), io.StringIO(), **more)
+    return [(alert.details["part"], alert.alert_type) for alert in alerts]
+
+
+def test_the_listener_answers_the_protocol():
+    stdout = io.StringIO()
+    supervise.listen(lambda _: None, sent(TICK, exited("engine")), stdout)
+    assert stdout.getvalue() == "READY\nRESULT 2\nOK" * 2 + "READY\n"
+
+
+def test_only_what_was_not_asked_for_is_told():
+    assert told(TICK, exited("engine"), exited("worker", expected=1)) == [
+        ("engine", "part_restarted")
+    ]
+
+
+def test_what_cannot_be_started_is_told():
+    fatal = ("PROCESS_STATE_FATAL", "processname:worker groupname:plant from_state:BACKOFF")
+    assert told(fatal) == [("worker", "part_failed")]
+
+
+def test_a_part_that_stays_up_for_a_while_is_told_again():
+    times = iter([0, 1, 2, 3, 4, 100])
+    kinds = [kind for _, kind in told(*[exited("engine")] * 6, clock=lambda: next(times))]
+    assert kinds == ["part_restarted"] * 3 + ["part_failing"] + ["part_restarted"]
+
+
+def test_what_could_not_be_told_is_told_at_the_next_event(caplog):
+    attempts, alerts = [], []
+
+    def tell(alert):
+        attempts.append(alert)
+        if len(attempts) < 3:
+            raise OSError("the store is locked")
+        alerts.append(alert.details["part"])
+
+    supervise.listen(tell, sent(exited("engine"), exited("worker"), TICK), io.StringIO())
+    assert alerts == ["engine", "worker"]
+    assert "the store is locked" in caplog.text
+
+
+def test_the_server_asks_for_another_port_when_its_own_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"--port {port + 1}"):
+            supervise.run(settings_of(tmp_path), ["--port", str(port)])
+
+
+def test_a_port_that_is_no_number(tmp_path):
+    with pytest.raises(ValueError, match="right would be: --port 5010"):
+        supervise.server_command(settings_of(tmp_path), ["--port", "http"])
+
+
+@pytest.mark.parametrize(
+    ("args", "origins"),
+    [
+        ([], ["localhost:5006", "127.0.0.1:5006"]),
+        (["--port=5010"], ["localhost:5010", "127.0.0.1:5010"]),
+        (["--address", "10.0.0.7"], ["10.0.0.7:5006"]),
+        (["--allow-websocket-origin", "enms.example"], ["enms.example"]),
+        (["--allow-websocket-origin=enms.example"], []),
+    ],
+)
+def test_the_origins_are_those_of_the_address(tmp_path, args, origins):
+    command = supervise.server_command(settings_of(tmp_path, ENMS_AUTH="basic"), args)
+    pairs = itertools.pairwise(command)
+    assert [value for option, value in pairs if option == "--allow-websocket-origin"] == origins
+
+
+def test_without_a_login_only_loopback(tmp_path):
+    with pytest.raises(ValueError, match="set ENMS_AUTH"):
+        supervise.server_command(settings_of(tmp_path), ["--address", "0.0.0.0"])
