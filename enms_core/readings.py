@@ -58,13 +58,15 @@ def check(rows: pd.DataFrame, machines: Collection[str], now: datetime) -> Check
 
 
 def _each_once(column: "pd.Series[Any]", verdict: Any) -> "pd.Series[Any]":
-    codes, names = pd.factorize(column.map(_hashable), use_na_sentinel=False)
+    codes, names = pd.factorize(_names(column), use_na_sentinel=False)
     verdicts = np.array([verdict(name) for name in names], dtype=object)
     return pd.Series(verdicts[codes] if len(codes) else [], index=column.index, dtype=object)
 
 
-def _hashable(name: Any) -> str | None:
-    return name if isinstance(name, str) else None
+def _names(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return column.map(lambda name: name if isinstance(name, str) else None)
 
 
 def _metric_reason(name: Any) -> str:

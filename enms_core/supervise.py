@@ -60,6 +60,7 @@ SERVER = {
     "--unused-session-lifetime": 120_000,  # above the browser's attempts to reconnect
     "--websocket-compression-level": 6,
 }
+PACE_S = 0.5  # supervisor itself looks after its programs once a second: too slow for two
 STOP_WAIT_S = 3  # then SIGKILL, so that nothing is left after five seconds
 LONGEST_SOCKET = 90  # bytes; supervisor appends its pid while it binds
 OFTEN, WITHIN_S = 3, 60.0  # a part that stops more often than this is failing
@@ -403,7 +404,10 @@ def _supervise(config: Path) -> set[psutil.Process]:
             signal.signal(number, stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else stop)
 
-    options.setsignals = set_signals
+    def poll(timeout: float, inherited: Callable[[float], Any] = options.poller.poll) -> Any:
+        return inherited(min(timeout, PACE_S))
+
+    options.setsignals, options.poller.poll = set_signals, poll
     _supervisord.go(options)
     options.close_httpservers()
     options.close_logger()

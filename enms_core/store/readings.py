@@ -1,10 +1,12 @@
 """Readings as (series, time, value), and the quarantine of those that were none."""
 
+from collections.abc import Collection
+
 import pandas as pd
 import sqlalchemy as sa
 
 from enms_core.readings import Checked
-from enms_core.store.dialect import insert_new, records
+from enms_core.store.dialect import insert_new_rows, records
 from enms_core.store.schema import machines, quarantine, readings, series
 from enms_core.store.times import index_of, iso, now_us
 
@@ -17,14 +19,11 @@ def add(connection: sa.Connection, checked: Checked) -> int:
     valid = checked.valid
     if valid.empty:
         return 0
-    pairs = list(zip(valid["machine"], valid["metric"], strict=True))
+    pairs = list(zip(valid["machine"].tolist(), valid["metric"].tolist(), strict=True))
     ids = _series_ids(connection, set(pairs))
     times = valid["time"].astype("int64").tolist()
-    rows = [
-        {"series_id": ids[pair], "time": time, "value": value}
-        for pair, time, value in zip(pairs, times, valid["value"].tolist(), strict=True)
-    ]
-    return insert_new(connection, readings, rows)
+    rows = list(zip(map(ids.__getitem__, pairs), times, valid["value"].tolist(), strict=True))
+    return insert_new_rows(connection, readings, ("series_id", "time", "value"), rows)
 
 
 def after(connection: sa.Connection, cursor: int, limit: int) -> pd.DataFrame:
@@ -145,7 +144,7 @@ def _series_ids(
     missing = pairs - known.keys()
     if not missing:
         return known
-    ids = dict(connection.execute(sa.select(machines.c.name, machines.c.id)).tuples())
+    ids = dict(connection.execute(sa.select(machines.c.name, machines.c.id)).tuples().all())
     rows = [{"machine_id": ids[name], "metric": metric} for name, metric in sorted(missing)]
     connection.execute(sa.insert(series), rows)
     return {(name, metric): number for name, metric, number in connection.execute(query)}

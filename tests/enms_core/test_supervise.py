@@ -19,45 +19,40 @@ from enms_core.settings import Settings
 ROOT = Path(__file__).parents[2]
 LINUX = sys.platform.startswith("linux")
 
-# A plant of small parts; the worker is like RQ's: a work horse in a group of its own, which takes
-# no notice of SIGTERM, and a worker that waits for it.
-PLANT = """
-import sys
-from pathlib import Path
+SLEEP = "import time; from enms_core import supervise; supervise.die_with_parent(); "
+SCRIPTS = {
+    "broker": SLEEP + "time.sleep(600)",
+    "engine": SLEEP + "print('hello', flush=True); time.sleep(600)",
+    # Like RQ's worker: it waits for a work horse, in a group of its own, that ignores SIGTERM.
+    "worker": """
+import signal, subprocess, sys
 from enms_core import supervise
-
-def part(name, code):
-    mortal = "import signal, time; from enms_core.supervise import die_with_parent; die_with_parent()\\n"
-    return supervise.Part(name, [sys.executable, "-c", mortal + code])
-
-HORSE = '''
-import subprocess, sys
+supervise.die_with_parent()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-horse = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+horse = "import time; time.sleep(600)"
 subprocess.run([sys.executable, "-c", horse], process_group=0)
-'''
-TELL = '''
+""",
+    "server": "import time; time.sleep(0.5)",
+    "listener": """
 import dataclasses, json, sys
 from enms_core import supervise
 def tell(alert):
     with open("told", "a") as file:
         file.write(json.dumps(dataclasses.asdict(alert)) + chr(10))
 supervise.listen(tell, sys.stdin, sys.stdout)
-'''
-home = Path(sys.argv[1])
+""",
+    "plant": """
+import sys
+from pathlib import Path
+from enms_core import supervise
+home, *names = sys.argv[1:]
+home = Path(home)
+parts = [supervise.Part(name, [sys.executable, str(home / f"{name}.py")]) for name in names]
+listener = [sys.executable, str(home / "listener.py")]
 with supervise._only_one(home):
-    sys.exit(supervise.keep(
-        home,
-        [
-            part("broker", "time.sleep(600)"),
-            part("engine", "print('hello', flush=True); time.sleep(600)"),
-            part("worker", HORSE),
-            *([part("server", "time.sleep(0.5)")] if "--failing" in sys.argv else []),
-        ],
-        [sys.executable, "-c", TELL],
-        "http://localhost:5006",
-    ))
-"""
+    sys.exit(supervise.keep(home, parts, listener, "http://localhost:5006"))
+""",
+}
 
 
 def settings_of(home, **more):
@@ -84,11 +79,13 @@ def gone(processes, seconds):
 class Plant:
     """A supervised plant in a process of its own."""
 
-    def __init__(self, home, *args):
+    def __init__(self, home, *more):
         self.home = home
+        for name, code in SCRIPTS.items():
+            (home / f"{name}.py").write_text(code)
         self.settings = settings_of(home)
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", PLANT, str(home), *args],
+            [sys.executable, home / "plant.py", home, "broker", "engine", "worker", *more],
             cwd=home,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
@@ -125,9 +122,9 @@ class Plant:
 def start(tmp_path):
     plants = []
 
-    def start_plant(*args, home=tmp_path):
+    def start_plant(*more, home=tmp_path):
         home.mkdir(exist_ok=True)
-        plants.append(Plant(home, *args))
+        plants.append(Plant(home, *more))
         return plants[-1]
 
     yield start_plant
@@ -162,7 +159,7 @@ def test_a_killed_part_is_back_within_two_seconds_and_told(start):
 
 @pytest.mark.kill
 def test_a_part_that_ends_by_itself_is_told_until_it_is_too_often(start):
-    plant = start("--failing").up()
+    plant = start("server").up()
     eventually(lambda: "part_failing" in [alert["alert_type"] for alert in plant.told()], 20)
     eventually(lambda: plant.pids(["server"])[0])
     kinds = [alert["alert_type"] for alert in plant.told()]
@@ -224,9 +221,8 @@ def test_a_home_that_the_configuration_cannot_hold(tmp_path):
 
 
 def test_the_configuration_is_private(tmp_path):
-    path = supervise.write_config(
-        tmp_path, supervise.plant_parts(settings_of(tmp_path)), [], path_of
-    )
+    parts = supervise.plant_parts(settings_of(tmp_path))
+    path = supervise.write_config(tmp_path, parts, [], tmp_path / "supervisor.sock")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "secrets").iterdir()} == {0o600}
