@@ -80,16 +80,19 @@ def run_command(settings: Settings, args: argparse.Namespace) -> int:
 def setup_command(settings: Settings, _args: argparse.Namespace) -> None:
     """Bring the store up to date; fill an empty one from the simulator."""
     plant = connect(settings)
-    if settings.source != "simulator" or len(plant.machines()):
+    if settings.source != "simulator" or live.is_filled(plant.store):
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    steps = {
+        "30 days of a simulated plant": live.fill(plant.store, plant.bell, datetime.now(UTC)),
+        "Learning what is normal": jobs.train_all(plant.store, plant.bell, "setup"),
+        "Looking for what was not": engine.catch_up(plant.store, plant.bell),
+    }
+    columns = (TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        past = bar.add_task("30 days of a simulated plant", total=1.0)
-        for share in live.fill(plant.store, plant.bell, datetime.now(UTC)):
-            bar.update(past, completed=share)
-        judging = bar.add_task("Learning what is normal", total=1.0)
-        for share in engine.catch_up(plant.store, plant.bell):
-            bar.update(judging, completed=share)
+        for description, shares in steps.items():
+            task = bar.add_task(description, total=1.0)
+            for share in shares:
+                bar.update(task, completed=share)
 
 
 def broker_command(settings: Settings, _args: argparse.Namespace) -> None:

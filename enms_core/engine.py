@@ -67,6 +67,12 @@ class Engine:
     def __init__(self, store: Store, bell: Bell) -> None:
         self.store, self.bell = store, bell
         self.pulse = Pulse()
+        self.cursor = 0
+        self._watches: dict[str, Watch] = {}
+        self._series: dict[int, tuple[str, str]] = {}
+        self._machines: dict[str, Machine] = {}
+        self._models_at = -1
+        self._snapshot_at, self._since_snapshot = time.monotonic(), 0
         self._load()
 
     # -- one step ------------------------------------------------------------------------------
@@ -99,41 +105,49 @@ class Engine:
         self._offer(batch, judged)
 
     def _judge(self, batch: pd.DataFrame) -> Iterator[tuple[Watch, Judged]]:
-        for machine_id, rows in batch.groupby("machine_id", sort=False):
-            watch = self._watch(str(machine_id), set(rows["metric"]))
-            if watch is None:
-                continue
-            mine = rows[rows["metric"] == watch.monitor.metric]
-            if len(mine):
-                times = mine["time"].to_numpy(np.int64)
-                values = mine["value"].to_numpy(float)
-                expected = expected_at(self.store, watch, times)
-                yield watch, watch.monitor.take(times, values, expected)
+        for watch, mine in self._energy_readings(batch):
+            times, values = mine["time"].to_numpy(np.int64), mine["value"].to_numpy(float)
+            expected = expected_at(self.store, watch, times)
+            yield watch, watch.monitor.take(times, values, expected)
+
+    def _energy_readings(self, batch: pd.DataFrame) -> Iterator[tuple[Watch, pd.DataFrame]]:
+        """Yield every machine's readings of the metric that is judged, in order of arrival."""
+        present = {number: self._owner(number) for number in batch["series_id"].unique().tolist()}
+        metrics: dict[str, set[str]] = {}
+        for machine_id, metric in present.values():
+            metrics.setdefault(machine_id, set()).add(metric)
+        for number, (machine_id, metric) in present.items():
+            watch = self._watch(machine_id, metrics[machine_id])
+            if watch is not None and watch.monitor.metric == metric:
+                yield watch, batch[batch["series_id"] == number]
+
+    def _owner(self, series_id: int) -> tuple[str, str]:
+        if series_id not in self._series:
+            with self.store.read() as connection:
+                self._series = stored.all_series(connection)
+        return self._series[series_id]
 
     def _record(
         self, connection: sa.Connection, batch: pd.DataFrame, judged: dict[str, Judged]
     ) -> int:
         told = 0
-        for machine_id, result in judged.items():
-            watch = self._watches[machine_id]
-            metric = watch.monitor.metric
-            mine = batch[(batch["machine_id"] == machine_id) & (batch["metric"] == metric)]
-            energy.recompute(connection, machine_id, metric, mine["time"].to_numpy(np.int64))
-            scores.put(connection, machine_id, metric, result.band)
-            for step in result.steps:
-                told += tell(connection, watch, step)
+        for watch, mine in self._energy_readings(batch):
+            result, metric = judged[watch.machine.id], watch.monitor.metric
+            times = mine["time"].to_numpy(np.int64)
+            energy.recompute(connection, watch.machine.id, metric, times)
+            scores.put(connection, watch.machine.id, metric, result.band)
+            told += sum(tell(connection, watch, step) for step in result.steps)
             if watch.monitor.episode:
                 anomalies.update(connection, as_anomaly(connection, watch, watch.monitor.episode))
             if result.late is not None:
-                _note_late(connection, machine_id, result.late)
+                _note_late(connection, watch.machine.id, result.late)
         return told
 
     # -- what it knows --------------------------------------------------------------------------
 
     def _load(self) -> None:
         """Take up from the last snapshot; learn silently what was judged since."""
-        self._watches: dict[str, Watch] = {}
-        self._models_at, self._snapshot_at, self._since_snapshot = -1, time.monotonic(), 0
+        self._watches, self._models_at = {}, -1
         with self.store.read() as connection:
             snapshot = json.loads(progress.get(connection, "engine:snapshot", "{}"))
             cursor = int(progress.get(connection, "engine:cursor", "0"))
@@ -216,19 +230,25 @@ class Engine:
     # -- the newest values ----------------------------------------------------------------------
 
     def _offer(self, batch: pd.DataFrame, judged: dict[str, Judged]) -> None:
-        newest = batch.sort_values("time").groupby(["machine_id", "metric"], sort=False).last()
-        for machine_id, rows in newest.groupby(level="machine_id", sort=False):
-            machine = self._machine(str(machine_id))
-            values = dict(zip(rows.index.get_level_values("metric"), rows["value"], strict=True))
-            if machine.id in judged:
-                metric = self._watches[machine.id].monitor.metric
-                values |= _band_values(metric, judged[machine.id].band)
+        newest = batch.sort_values("time", kind="stable").drop_duplicates("series_id", keep="last")
+        values: dict[str, dict[str, float]] = {}
+        times: dict[str, int] = {}
+        columns = (newest[name].tolist() for name in ("series_id", "time", "value"))
+        for number, at, value in zip(*columns, strict=True):
+            machine_id, metric = self._owner(number)
+            values.setdefault(machine_id, {})[metric] = value
+            times[machine_id] = at  # they come oldest first
+        for machine_id, known in values.items():
+            machine = self._machine(machine_id)
+            if machine_id in judged:
+                metric = self._watches[machine_id].monitor.metric
+                known |= _band_values(metric, judged[machine_id].band)
             self.pulse.offer(
                 MetricUpdated(
-                    machine_id=machine.id,
+                    machine_id=machine_id,
                     machine=machine.name,
-                    values={name: float(value) for name, value in values.items()},
-                    time=iso(int(rows["time"].max())),
+                    values=known,
+                    time=iso(times[machine_id]),
                 )
             )
 

@@ -98,6 +98,17 @@ def work(settings: Settings, *, burst: bool = False) -> None:
         worker.work(burst=burst, logging_level=settings.log_level)
 
 
+def train_all(store: Store, bell: Bell, requested_by: str) -> Iterator[float]:
+    """Train a baseline of every machine here and now, without a worker; yield the share done."""
+    with store.read() as connection:
+        known = machines.all_machines(connection)
+    for number, machine in enumerate(known, start=1):
+        with store.write() as connection:
+            job = jobs.add(connection, machine.id, "baseline", requested_by)
+        _perform(store, bell, job.id)
+        yield number / len(known)
+
+
 def perform(job_id: str) -> None:
     """Do one job, in a worker's child process."""
     os.nice(10)

@@ -101,7 +101,7 @@ autorestart=true
 startsecs=0
 stopwaitsecs=1
 stdout_logfile=NONE
-stderr_logfile={home}/logs/listener.log
+stderr_logfile={logs}/listener.log
 stderr_logfile_maxbytes=5MB
 stderr_logfile_backups=2
 """
@@ -118,7 +118,7 @@ stopasgroup=true
 killasgroup=true
 stopwaitsecs={stop_wait}
 redirect_stderr=true
-stdout_logfile={home}/logs/{name}.log
+stdout_logfile={logs}/{name}.log
 stdout_logfile_maxbytes=5MB
 stdout_logfile_backups=2
 """
@@ -173,7 +173,9 @@ def write_config(
     home: Path, parts: Sequence[Part], listener: Sequence[str], control: Path, url: str = ""
 ) -> Path:
     """Write supervisord's configuration, readable by its owner only, and return its path."""
+    logs = _value(_value(str(home / "logs")))  # supervisor expands it twice
     text = CONFIG.format(
+        logs=logs,
         home=_value(str(home)),
         user="user=0" if os.getuid() == 0 else "",
         socket=_value(str(control)),
@@ -188,7 +190,7 @@ def write_config(
             environment=",".join(f'{k}="{_value(v)}"' for k, v in part.environment.items()),
             priority=1 if part is parts[0] else 10,
             stop_wait=STOP_WAIT_S,
-            home=_value(str(home)),
+            logs=logs,
         )
     return _write_private(home / "supervisord.conf", text)
 

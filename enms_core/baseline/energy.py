@@ -1,10 +1,12 @@
 """The energy baseline: energy from hour of week, weather and production.
 
 A change-point regression (ASHRAE Guideline 14-2014, annex D; Kissock, Haberl and Claridge, ASHRAE
-Transactions 109, 2003) with a level for every hour, or half hour, of the week, shrunk towards the mean. Robust by
-iterated Huber weights (Huber, Ann. Math. Stat. 35, 1964), and small to store: everything is solved
-from normal equations in which the calendar block is diagonal.
+Transactions 109, 2003) with a level for every hour, or half hour, of the week, shrunk
+towards the mean. Robust by iterated Huber weights (Huber, Ann. Math. Stat. 35, 1964). Everything is
+solved from normal equations in which the calendar block is diagonal.
 """
+
+# ruff: noqa: N803, N806 - X is what scikit-learn calls it
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from enms_core.baseline.features import aware_index
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]  # of floats
 Ints = npt.NDArray[np.int64]
 
 WEEK_MINUTES = 7 * 24 * 60
@@ -30,7 +32,7 @@ FIRST_ALPHA = 4.0  # while the balance temperatures are chosen
 DRIVER_RIDGE = 1e-6  # of the rows, on standardised drivers: only against collinear ones
 KNOTS = 6  # balance temperatures tried, even between the 10 % and 90 % quantiles
 FOLDS = 8  # at most; each is a run of whole weeks (of days in less than four weeks)
-HUBER, PASSES = 2.5, 3
+HUBER, PASSES = 4.0, 3  # high: working hours are skewed, and energy must add up
 LEAST_DAYS, LEAST_ROWS, LEAST_COVERAGE = 7, 100, 0.5
 TEMPERATURE = "temperature_c"
 CONFIDENCE = (0.025, 0.975)
@@ -40,8 +42,9 @@ CONFIDENCE = (0.025, 0.975)
 class Fit:
     """How well predictions fit, after ASHRAE Guideline 14-2014, section 4: fractions, not percent.
 
-    cv_rmse = sqrt(sum((y - p)^2) / (n - k)) / mean(y) and nmbe = sum(y - p) / (n - k) / mean(y) with k
-    parameters; k is 0 where the rows were not fitted. They are NaN where the mean of y is zero.
+    cv_rmse = sqrt(sum((y - p)^2) / (n - k)) / mean(y)
+    and nmbe = sum(y - p) / (n - k) / mean(y) with k parameters, 0 where the
+    rows were not fitted. They are NaN where the mean of y is zero.
     """
 
     r2: float
@@ -117,10 +120,14 @@ class _Sums:
         )
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return _Sums(
+            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
     def __sub__(self, other: "_Sums") -> "_Sums":
-        return _Sums(*(a - b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return _Sums(
+            *(a - b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
     def pick(self, terms: Sequence[int]) -> "_Sums":
         """Return the sums with these terms only."""
@@ -135,7 +142,7 @@ class _Sums:
         )
 
     def solve(self, alpha: float) -> _Solution:
-        """Solve for intercept, terms and slots with `alpha` on the slots, eliminating these first."""
+        """Solve for intercept, terms and slots, `alpha` on the slots, eliminating these first."""
         total = max(float(self.weight.sum()), 1e-12)
         fixed = np.vstack([self.weight, self.columns.T])  # intercept and terms, by slot
         gram = np.block(
@@ -161,7 +168,7 @@ class _Sums:
         return float(self.squares - 2 * fit + own + found.terms @ self.gram @ found.terms)
 
 
-class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[no-untyped-call]  # scikit-learn is untyped
     """Expected energy, or power, by hour of week and drivers.
 
     Every numeric column of X is a driver: `temperature_c` with balance temperatures where they
@@ -174,15 +181,16 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
     >>> model.report_.equation
     'level of the hour of week (mean 5.0) + 0.2 * production_per_h'
     >>> model.predict(X.iloc[12:14]).round(1).tolist()
-    [34.8, 34.8]
+    [27.8, 27.8]
     """
 
     def fit(self, X: pd.DataFrame, y: "pd.Series[float] | Array") -> Self:
         """Learn from rows of drivers X (n, drivers) and energy y (n,).
 
-        X has a tz-aware index in rising order; hours of the week are those of its zone. Rows with a missing
-        value are left out and counted. ValueError, its first words naming the fault: naive index,
-        unordered index, column not numeric, too little data, flat series.
+        X has a tz-aware index in rising order; hours of the week are those of its zone.
+        Rows with a missing value are left out and counted. ValueError, its first words naming the
+        fault: naive index, unordered index, wrong shape, column not numeric, too little data, flat
+        series.
         """
         index = aware_index(X)
         drivers = _numeric(X)
@@ -206,8 +214,9 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
     ) -> Array | tuple[Array, Array, Array]:
         """Return the mean (n,), or mean, lower and upper of the 95 % prediction interval.
 
-        The index may be in any zone. A driver that is missing counts as its training mean, so that an
-        expected value always exists. ValueError for a naive index, or columns other than in `fit`.
+        The index may be in any zone. A driver that is missing counts as its training mean, so that
+        an expected value always exists. ValueError for a naive index, or other columns than in
+        `fit`.
         """
         index = aware_index(X)
         names = [str(name) for name in X.columns]
@@ -256,21 +265,19 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """Choose balance temperatures, slot length and shrinkage by blocked out-of-sample error."""
         everything = self._candidates(drivers)
         columns = _standardised(self._matrix(drivers, everything))[0]
-        minutes = _slot_choices(index)
-        by_length = {}
-        weights = np.ones(len(y))
-        for length in minutes:
+        lengths = _slot_choices(index)
+        slot = _slots(index, self.zone_, lengths[0])
+        straight = [i for i, term in enumerate(everything) if not term.side]
+        weights = _robust(columns[:, straight], slot, y, FIRST_ALPHA, lengths[0])[1]
+        parts = _fold_sums(columns, slot, y, weights, lengths[0], folds)
+        picks = self._subsets(everything)
+        best = min(picks, key=lambda pick: _blocked([p.pick(pick) for p in parts], FIRST_ALPHA))
+        errors: dict[tuple[int, float], float] = {}
+        for length in lengths:
             slot = _slots(index, self.zone_, length)
-            if length == minutes[0]:
-                linear = [i for i, term in enumerate(everything) if not term.side]
-                weights = _robust(columns[:, linear], slot, y, FIRST_ALPHA, length)[1]
-            by_length[length] = _fold_sums(columns, slot, y, weights, length, folds)
-        picks = list(self._subsets(everything))
-        best = min(picks, key=lambda pick: _blocked(by_length[minutes[0]], pick, FIRST_ALPHA))
-        choices = [(length, alpha) for length in minutes for alpha in ALPHAS]
-        self.slot_minutes_, self.alpha_ = min(
-            choices, key=lambda choice: _blocked(by_length[choice[0]], best, choice[1])
-        )
+            parts = _fold_sums(columns[:, best], slot, y, weights, length, folds)
+            errors |= {(length, alpha): _blocked(parts, alpha) for alpha in ALPHAS}
+        self.slot_minutes_, self.alpha_ = min(errors, key=lambda choice: errors[choice])
         self.terms_ = [everything[i] for i in best]
 
     def _candidates(self, drivers: Array) -> list[_Term]:
@@ -278,20 +285,20 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if TEMPERATURE in self.columns_:
             values = drivers[:, self.columns_.index(TEMPERATURE)]
             low, high = np.quantile(values, [0.1, 0.9])
-            knots = np.linspace(low, high, KNOTS) if high - low > 1.0 else []
-            terms += [_Term(TEMPERATURE, side, float(k)) for side in ("below", "above") for k in knots]
+            knots = np.linspace(low, high, KNOTS).tolist() if high - low > 1.0 else []
+            terms += [_Term(TEMPERATURE, side, k) for side in ("below", "above") for k in knots]
         return terms
 
     def _subsets(self, terms: Sequence[_Term]) -> Iterator[list[int]]:
-        """Yield the other drivers with a straight temperature, one hinge, or a hinge on each side."""
+        """Yield the other drivers with a straight temperature, one hinge, or one on each side."""
         temperature = [i for i, t in enumerate(terms) if t.driver == TEMPERATURE]
         base = [i for i in range(len(terms)) if i not in temperature]
         below = [i for i in temperature if terms[i].side == "below"]
         above = [i for i in temperature if terms[i].side == "above"]
         yield base + [i for i in temperature if not terms[i].side]
-        yield from (base + [i] for i in chain(below, above))
+        yield from ([*base, i] for i in chain(below, above))
         for i in below:
-            yield from (base + [i, j] for j in above if terms[j].knot >= terms[i].knot)
+            yield from ([*base, i, j] for j in above if terms[j].knot >= terms[i].knot)
 
     def _learn(self, drivers: Array, y: Array, index: pd.DatetimeIndex, folds: Ints) -> None:
         raw = self._matrix(drivers, self.terms_)
@@ -304,7 +311,9 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.unseen_ = np.full(len(y), np.nan)  # each row predicted from the other folds
         for fold in range(int(folds.max()) + 1):
             test, train = folds == fold, folds != fold
-            part, _ = _robust(columns[train], slot[train], y[train], self.alpha_, self.slot_minutes_)
+            part, _ = _robust(
+                columns[train], slot[train], y[train], self.alpha_, self.slot_minutes_
+            )
             self.unseen_[test] = _apply(part, columns[test], slot[test])
         self.unseen_ = np.maximum(self.unseen_, self.floor_)
         residual = y - self.unseen_
@@ -375,7 +384,8 @@ def _checked(index: pd.DatetimeIndex, good: npt.NDArray[np.bool_], y: Array) -> 
     coverage = min(1.0, float(len(used) * spacing / span))
     if coverage < LEAST_COVERAGE:
         raise ValueError(
-            f"too little data: rows cover {coverage:.0%} of their span; it takes {LEAST_COVERAGE:.0%}"
+            f"too little data: rows cover {coverage:.0%} of their span; "
+            f"it takes {LEAST_COVERAGE:.0%}"
         )
     values = y[good]
     if np.ptp(values) <= 1e-9 * max(1.0, float(np.abs(values).max())):
@@ -453,9 +463,8 @@ def _fold_sums(
     ]
 
 
-def _blocked(parts: list[_Sums], pick: Sequence[int], alpha: float) -> float:
+def _blocked(parts: list[_Sums], alpha: float) -> float:
     """Return the error of every fold predicted from the others."""
-    parts = [part.pick(pick) for part in parts]
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -1,9 +1,9 @@
-"""From what a machine measures to what drives its energy: one function for training and live use."""
+"""From what a machine measures to what drives its energy, for training and live use alike."""
 
 import pandas as pd
 
-# Causes of energy use. Other metrics (pressure, vibration, CO2 ...) follow from running: with them in
-# a baseline a leak would explain itself.
+# Causes of energy use. Other metrics (pressure, vibration, CO2 ...) follow from running: with them
+# in a baseline a leak would explain itself.
 DRIVERS = ("temperature_c", "production_count")
 
 WINDOW = pd.Timedelta("15min")
@@ -14,10 +14,11 @@ HOLD = pd.Timedelta("3h")  # so long a driver is held after its last reading
 def driver_frame(wide: pd.DataFrame) -> pd.DataFrame:
     """Return the driver columns at the rows of `wide`, using nothing later than each row.
 
-    `wide` has a tz-aware index in rising order and metrics as columns, NaN where none was read; rows may come at mixed
-    spacing. `temperature_c` (°C) is the last value, `production_per_h` (pieces an hour) the count of
-    the trailing 15 minutes over the time it covers; at 15 minutes and coarser the count over its
-    interval. Both are held for three hours, else NaN; so a live caller passes three hours of rows.
+    `wide` has a tz-aware index in rising order and metrics as columns, NaN where none was read;
+    rows may come at mixed spacing. `temperature_c` (°C) is the last value, `production_per_h`
+    (pieces an hour) the count of the trailing 15 minutes over the time it covers; at 15 minutes and
+    coarser the count over its interval. Both are held for three hours, else NaN; so a live caller
+    passes three hours of rows.
     Where no driver was measured the frame has no columns. ValueError for a naive index.
 
     >>> times = pd.date_range("2026-10-05 06:00", periods=3, freq="15min", tz="Europe/Berlin")
@@ -53,7 +54,8 @@ def _rate(counts: "pd.Series[float]") -> "pd.Series[float]":
     hours = hours.clip(upper=2 * usual)  # a count after a gap does not cover the gap
     made = counts.where(hours.notna()).rolling(WINDOW, min_periods=1).sum()
     cover = hours.rolling(WINDOW, min_periods=1).sum()
-    return (made / cover).where(cover >= LEAST_COVER_H - 1e-9)
+    rate: pd.Series[float] = (made / cover).where(cover >= LEAST_COVER_H - 1e-9)
+    return rate
 
 
 def _held(values: "pd.Series[float]", index: pd.DatetimeIndex) -> "pd.Series[float]":

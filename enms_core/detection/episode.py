@@ -21,8 +21,8 @@ LEAST_SECONDS = 60.0  # readings closer than this apart need so long to open or 
 class Episode:
     """An anomaly so far, from its first to its last surprising reading.
 
-    `value`, `expected`, `lower` and `upper` are means over it in the unit of the metric, `peak` is the
-    largest deviation with its sign, `sign` is 1 above and -1 below what was expected.
+    `value`, `expected`, `lower` and `upper` are means over it in the unit of the metric, `peak` is
+    the largest deviation with its sign, `sign` is 1 above and -1 below what was expected.
     `delta_kwh` is the energy used too much (or, negative, too little); 0 for other metrics.
     """
 
@@ -129,10 +129,10 @@ class EpisodeTracker:
     """Turns the scored readings of one series into episodes, one open at a time.
 
     One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same side
-    and the first of them is a minute old, or at once on a reading of `instant` or more that is plainly wrong:
-    a band width outside the band and a quarter off. It closes when `n` readings, at most
-    interrupted, are below `leave` again, or at its last reading when data were missing for three
-    typical intervals and an hour. The reading after such a gap closes it and cannot open another.
+    and the first of them is a minute old, or at once on a reading of `instant` or more that is
+    plainly wrong: a band width outside the band and a quarter off. It closes when `n` readings,
+    seldom interrupted, are below `leave` again, or at its last reading when data were missing for
+    three typical intervals and an hour. The reading after such a gap closes it and cannot open another.
 
     >>> tracker, band = EpisodeTracker(), dict(expected=20.0, lower=18.0, upper=22.0)
     >>> quiet, loud = Score(0.3, **band), Score(9.0, **band)
@@ -169,6 +169,11 @@ class EpisodeTracker:
         self._open = False
         self._back = 0  # readings that are normal again
         self._told = 0.0  # the peak when the episode was last told
+
+    @property
+    def interval_s(self) -> float:
+        """The usual distance of readings in seconds, 0 before the second."""
+        return self._interval
 
     @property
     def episode(self) -> Episode | None:

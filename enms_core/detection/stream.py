@@ -1,8 +1,8 @@
 """Judging one reading at a time: how surprising is it, for this hour of this machine's week?
 
-The level of each hour of the week and its scale are learned with forgetting in elapsed time, so that
-60-second history and 5-second live readings of one series teach the same. Inside an hour the level
-is a straight line with a minmod slope (van Leer, J. Comput. Phys. 32, 1979): smooth days have no
+The level of each hour of the week and its scale are learned with forgetting in elapsed time, so
+that 60-second history and 5-second live readings of one series teach the same. Inside an hour the
+level is a straight line with a minmod slope (van Leer, J. Comput. Phys. 32, 1979): smooth days have no
 false step at the top of the hour, and shift starts keep their edge. Residuals are Huberised (Huber,
 Ann. Math. Stat. 35, 1964). A decayed histogram of the standardised residuals turns them into tail
 probabilities; beyond its 99 % the tail is a generalised Pareto fitted by its first two moments
@@ -14,6 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -38,7 +39,10 @@ SHIFT_MEMORY = 4 * DAY  # how fast the whole profile follows weather and changed
 HUBER, SCALE_CLIP = 2.5, 4.0  # residuals beyond so many scales teach no more than these
 NORMAL_MAD = 1.2533  # standard deviation / mean absolute deviation of a normal
 RELATIVE_FLOOR, ABSOLUTE_FLOOR = 0.005, 1e-3  # no scale is finer: of the mean size; in the unit
-EDGE_REACH, EDGE_SHARE = 1 / 3, 0.5  # hours around a shift start; share of its step added to the scale
+EDGE_REACH, EDGE_SHARE = (
+    1 / 3,
+    0.5,
+)  # hours around a shift start; share of its step added to the scale
 
 ODD = 3.0  # from this surprise on a reading teaches less ...
 ODD_WEIGHT = 0.1  # ... so much, until ...
@@ -47,7 +51,7 @@ BRIEF = 90.0  # seconds of an oddity the histogram counts in full; in all it cou
 
 CELLS, CELLS_PER_E = 160, 16  # histogram cells are even in log(1 + |z|)
 EDGES = [math.expm1(i / CELLS_PER_E) for i in range(CELLS + 1)]
-CENTRES = [(a + b) / 2 for a, b in zip(EDGES, EDGES[1:], strict=False)]
+CENTRES = [(a + b) / 2 for a, b in pairwise(EDGES)]
 TAIL = 0.005  # each side; inside is empirical, beyond is the fitted tail
 TAIL_MEMORY = 56 * DAY
 TAIL_PRIOR = 2 * DAY  # seconds of double-exponential residuals imagined at the start
@@ -73,11 +77,11 @@ UNSCORED = Score(math.nan, math.nan, math.nan, math.nan)
 LEARNING = Score(0.0, math.nan, math.nan, math.nan)
 
 
-class StreamDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class StreamDetector(BaseEstimator):  # type: ignore[no-untyped-call]  # scikit-learn is untyped
     """Scores readings by hour of the week, calibrated on their own past; needs no tuning.
 
-    It scores, then learns; nothing it says depends on later readings. Where `expected` is given, what
-    is learned is the residual, apart from what is learned of plain values.
+    It scores, then learns; nothing it says depends on later readings. Where `expected` is given,
+    what is learned is the residual, apart from what is learned of plain values.
 
     >>> times = pd.date_range("2026-10-01", periods=15 * 24, freq="1h", tz="Europe/Berlin")
     >>> load = pd.Series([20.0 + t.hour + t.day % 3 for t in times], times)
@@ -96,9 +100,9 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn is un
     def update(self, at: datetime | float, value: float, expected: float | None = None) -> Score:
         """Score one reading, then learn it.
 
-        `at` is an aware datetime or seconds since the epoch (UTC); ValueError for a naive one. A value
-        that is not finite scores NaN and teaches nothing; one not later than its predecessor is
-        scored and teaches nothing. An expected value that is None or NaN counts as not given.
+        `at` is an aware datetime or seconds since the epoch (UTC); ValueError for a naive one. A
+        value that is not finite scores NaN and teaches nothing; one not later than its predecessor
+        is scored and teaches nothing. An expected value that is None or NaN counts as not given.
         """
         seconds = epoch_seconds(at)
         if not math.isfinite(value):
@@ -132,6 +136,10 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn is un
                 out[rows] = np.fromiter(scores, dtype=(float, 4), count=int(rows.sum()))
         return pd.DataFrame(out, index=series.index, columns=list(Score._fields))
 
+    def forget_residuals(self) -> None:
+        """Forget what was learned of residuals: another model expects from now on."""
+        getattr(self, "memories_", {}).pop("residuals", None)
+
     def to_json(self) -> str:
         """Return the whole state; a detector read from it goes on with the very same numbers."""
         memories = getattr(self, "memories_", {})
@@ -159,7 +167,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn is un
 
 
 class _Tail:
-    """The distribution of standardised residuals: a decayed histogram of each side, as surprises."""
+    """The distribution of standardised residuals: a decayed histogram of each side."""
 
     __slots__ = (
         "above",
@@ -174,7 +182,7 @@ class _Tail:
 
     def __init__(self) -> None:
         edges = [0.5 * math.exp(-math.sqrt(2.0) * edge) for edge in EDGES]
-        prior = [TAIL_PRIOR * (a - b) for a, b in zip(edges, edges[1:], strict=False)]
+        prior = [TAIL_PRIOR * (a - b) for a, b in pairwise(edges)]
         self.above, self.below = prior, prior.copy()
         self.readings, self.seconds = 0, 0.0
         self.rebuild()
@@ -257,7 +265,7 @@ def _crossing(table: list[float], surprise: float) -> float:
 
 
 class _Memory:
-    """What is known of one series: levels and scales by hour of week, and the tail of the residuals."""
+    """What is known of one series: levels and scales by hour of week, the tail of residuals."""
 
     __slots__ = (
         "_zone",
@@ -307,11 +315,13 @@ class _Memory:
         rows = (np.asarray(column, dtype=float).tolist() for column in (seconds, values, bases))
         return map(self.take, *rows)
 
-    def take(self, at: float, value: float, base: float) -> Score:
+    def take(self, at: float, value: float, base: float, late: bool = False) -> Score:
         """Score a reading against `base` plus what is learned, then learn it."""
         gap = at - self.last
         if self.readings == 0:
             return self._first(at, value)
+        if gap <= 0.0 and not late:
+            return self._late(at, value, base)
         if gap > 0.0:
             # A reading weighs the time since the last one, yet one after a gap not the whole gap.
             self.step = min(gap, 2.0 * self.step, HOUR) if self.step else min(gap, HOUR)
@@ -343,6 +353,14 @@ class _Memory:
         self.last, self.last_value, self.lowest, self.size = at, value, value, abs(value)
         self.readings = 1
         return LEARNING
+
+    def _late(self, at: float, value: float, base: float) -> Score:
+        """Score a reading out of its time, and be as if it had not been."""
+        place = {name: getattr(self, name) for name in _PLACE}
+        score = self.take(at, value, base, late=True)
+        for name, was in place.items():
+            setattr(self, name, was)
+        return score
 
     def _scale(self, slot: int, place: float) -> float:
         """Standard deviation to expect at `place` (-0.5 to 0.5) of the hour."""
@@ -440,7 +458,7 @@ class _Memory:
         return rise if abs(rise) < abs(fall) else fall
 
     def _guess(self, slot: int, first: float) -> None:
-        """Take the level of a slot hardly seen from the same hour of other days, or its neighbour."""
+        """Take the level of an unseen slot from the same hour of other days, or its neighbour."""
         known = [self.level[i] for i in range(SLOTS) if self.seen[i]]
         mean = sum(known) / len(known) if known else first
         self.unsure = NORMAL_MAD * sum(abs(k - mean) for k in known) / max(len(known), 1)
@@ -464,6 +482,9 @@ class _Memory:
         for name, value in state["tail"].items():
             setattr(memory.tail, name, value)
         return memory
+
+
+_PLACE = ("end", "next_jump", "previous_jump", "slope", "slot", "start", "unsure", "until")
 
 
 def epoch_seconds(at: datetime | float) -> float:

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +20,7 @@ HISTORY = timedelta(days=30)
 PAST_INTERVAL = timedelta(minutes=1)
 LIVE_INTERVAL = timedelta(seconds=5)
 _FAULTS = "simulator:faults"
+_FILLED = "simulator:filled"  # when its past ends while it is being filled, then "yes"
 
 
 def faults(store: Store) -> list[Fault]:
@@ -37,19 +37,38 @@ def inject(store: Store, *new: Fault) -> None:
         progress.put(connection, _FAULTS, text)
 
 
+def is_filled(store: Store) -> bool:
+    """Return whether the simulated plant and its past are there."""
+    with store.read() as connection:
+        return progress.get(connection, _FILLED) == "yes"
+
+
 def fill(store: Store, bell: Bell, end: datetime) -> Iterator[float]:
-    """Give an empty store the simulated plant and its past before `end`; yield the share done."""
-    end = end.replace(second=0, microsecond=0)
-    with store.write() as connection:
-        for machine in MACHINES:
-            machines.add(connection, machine)
-    inject(store, *history_faults(end))
+    """Give a store the simulated plant and its past before `end`; yield the share done.
+
+    Begun but not finished, it goes on with the end it was first given.
+    """
+    end = _begin(store, end.replace(second=0, microsecond=0))
     simulator = Simulator(SEED, faults(store))
-    start = end - HISTORY
     for day in range(HISTORY.days):
-        first = start + timedelta(days=day)
+        first = end - HISTORY + timedelta(days=day)
         ingest(store, bell, simulator.readings(first, first + timedelta(days=1), PAST_INTERVAL))
         yield (day + 1) / HISTORY.days
+    with store.write() as connection:
+        progress.put(connection, _FILLED, "yes")
+
+
+def _begin(store: Store, end: datetime) -> datetime:
+    with store.write() as connection:
+        begun = progress.get(connection, _FILLED)
+        if begun:
+            return datetime.fromisoformat(begun)
+        for machine in MACHINES:
+            machines.add(connection, machine)
+        labels = [fault.to_dict() for fault in history_faults(end)]
+        progress.put(connection, _FAULTS, json.dumps(labels))
+        progress.put(connection, _FILLED, end.isoformat())
+    return end
 
 
 def run(store: Store, bell: Bell, stop: threading.Event) -> None:
@@ -63,20 +82,20 @@ def run(store: Store, bell: Bell, stop: threading.Event) -> None:
         if datetime.now(UTC) - due > LIVE_INTERVAL * 2:  # the machine slept
             _catch_up(store, bell)
             due = datetime.now(UTC).replace(microsecond=0)
-        _send(store, bell, machine.name, due)
+        _send(store, bell, machine.name, due, stop)
         turn, due = turn + 1, due + step
         stop.wait(max(0.0, (due - datetime.now(UTC)).total_seconds()))
 
 
-def _send(store: Store, bell: Bell, machine: str, at: datetime) -> None:
-    while True:
+def _send(store: Store, bell: Bell, machine: str, at: datetime, stop: threading.Event) -> None:
+    while not stop.is_set():
         try:
             simulator = Simulator(SEED, faults(store))
             rows = simulator.readings(at, at + LIVE_INTERVAL, LIVE_INTERVAL, machines=[machine])
             ingest(store, bell, rows)
         except Unavailable as error:
             log.warning("the store does not answer, readings wait: %s", error)
-            time.sleep(0.5)
+            stop.wait(0.5)
         else:
             return
 
@@ -90,6 +109,6 @@ def _catch_up(store: Store, bell: Bell) -> None:
     end = datetime.now(UTC).replace(microsecond=0)
     simulator = Simulator(SEED, faults(store))
     for name in (machine.name for machine in MACHINES):
-        start = from_us(newest[name]) + PAST_INTERVAL if name in newest else end
+        start = from_us(newest[name]) + LIVE_INTERVAL if name in newest else end
         if start < end:
             ingest(store, bell, simulator.readings(start, end, PAST_INTERVAL, machines=[name]))

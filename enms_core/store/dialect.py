@@ -46,11 +46,27 @@ def insert_new_rows(
     connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: list[tuple[Any, ...]]
 ) -> int:
     """Do as `insert_new` with plain tuples: four times as fast where there are very many."""
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(columns))
-    names = ", ".join(columns)
-    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-    return connection.exec_driver_sql(statement, rows).rowcount if rows else 0
+    if not rows:
+        return 0
+    statement = f"{_values(connection, table, columns)} ON CONFLICT DO NOTHING"
+    return connection.exec_driver_sql(statement, rows).rowcount
+
+
+def upsert_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: list[tuple[Any, ...]]
+) -> None:
+    """Do as `upsert` with plain tuples."""
+    keys = [column.name for column in table.primary_key]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
+    statement = f"{_values(connection, table, columns)} ON CONFLICT ({', '.join(keys)})"
+    if rows:
+        connection.exec_driver_sql(f"{statement} DO UPDATE SET {changed}", rows)
+
+
+def as_frame(result: sa.CursorResult[Any], columns: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of a result by columns: ten times as fast as row by row."""
+    parts = list(zip(*result.all(), strict=True)) or [()] * len(columns)
+    return pd.DataFrame(dict(zip(columns, map(list, parts), strict=True)))
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
@@ -66,6 +82,12 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as SQL takes them."""
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _values(connection: sa.Connection, table: sa.Table, columns: Sequence[str]) -> str:
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(columns))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from enms_core.store.dialect import upsert
+from enms_core.store.dialect import as_frame, upsert
 from enms_core.store.schema import energy, readings, series
 
 QUARTER_US = 900_000_000
@@ -109,6 +109,5 @@ def _readings(
         .where(readings.c.time >= start, readings.c.time < end)
         .order_by(readings.c.time)
     )
-    rows = connection.execute(query).all()
-    table = np.array([tuple(row) for row in rows], dtype=float).reshape(-1, 2)
-    return table[:, 0].astype(np.int64), table[:, 1]
+    rows = as_frame(connection.execute(query), ["time", "value"])
+    return rows["time"].to_numpy(np.int64), rows["value"].to_numpy(float)

@@ -6,11 +6,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from enms_core.readings import Checked
-from enms_core.store.dialect import insert_new_rows, records
+from enms_core.store.dialect import as_frame, insert_new_rows, records
 from enms_core.store.schema import machines, quarantine, readings, series
 from enms_core.store.times import index_of, iso, now_us
-
-TAIL = [readings.c.id, series.c.machine_id, series.c.metric, readings.c.time, readings.c.value]
 
 
 def add(connection: sa.Connection, checked: Checked) -> int:
@@ -27,15 +25,16 @@ def add(connection: sa.Connection, checked: Checked) -> int:
 
 
 def after(connection: sa.Connection, cursor: int, limit: int) -> pd.DataFrame:
-    """Return the readings that arrived after `cursor`: id, machine_id, metric, time (us), value."""
-    query = (
-        sa.select(*TAIL)
-        .join_from(readings, series)
-        .where(readings.c.id > cursor)
-        .order_by(readings.c.id)
-        .limit(limit)
-    )
-    return pd.DataFrame(connection.execute(query).all(), columns=[c.name for c in TAIL])
+    """Return the readings that arrived after `cursor`: id, series_id, time (us), value."""
+    columns = [readings.c.id, readings.c.series_id, readings.c.time, readings.c.value]
+    query = sa.select(*columns).where(readings.c.id > cursor).order_by(readings.c.id).limit(limit)
+    return as_frame(connection.execute(query), [c.name for c in columns])
+
+
+def all_series(connection: sa.Connection) -> dict[int, tuple[str, str]]:
+    """Return machine id and metric of every series."""
+    query = sa.select(series.c.id, series.c.machine_id, series.c.metric)
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
 
 
 def last_id(connection: sa.Connection) -> int:
@@ -54,22 +53,20 @@ def frame(
 
     With `metrics` only those.
     """
-    query = (
-        sa.select(series.c.metric, readings.c.time, readings.c.value)
-        .join_from(readings, series)
-        .where(series.c.machine_id == machine_id)
-        .where(readings.c.time >= start_us, readings.c.time < end_us)
+    ids = {
+        number: metric
+        for number, (owner, metric) in all_series(connection).items()
+        if owner == machine_id and (not metrics or metric in metrics)
+    }
+    query = sa.select(readings.c.series_id, readings.c.time, readings.c.value).where(
+        readings.c.series_id.in_(ids), readings.c.time >= start_us, readings.c.time < end_us
     )
-    if metrics:
-        query = query.where(series.c.metric.in_(metrics))
-    rows = connection.execute(query).all()
+    rows = as_frame(connection.execute(query), ["series_id", "time", "value"])
     columns = {
-        metric: pd.Series(
-            group["value"].to_numpy(), index=index_of(group["time"].to_numpy()), dtype=float
+        ids[int(str(number))]: pd.Series(
+            group["value"].to_numpy(float), index=index_of(group["time"].to_numpy())
         )
-        for metric, group in pd.DataFrame(rows, columns=["metric", "time", "value"]).groupby(
-            "metric"
-        )
+        for number, group in rows.groupby("series_id")
     }
     wide = pd.DataFrame(columns).sort_index()
     wide.index = index_of([]) if wide.empty else wide.index

@@ -3,7 +3,7 @@
 import pandas as pd
 import sqlalchemy as sa
 
-from enms_core.store.dialect import records, upsert
+from enms_core.store.dialect import as_frame, upsert_rows
 from enms_core.store.schema import readings, scores, series
 from enms_core.store.times import index_of
 
@@ -18,8 +18,10 @@ def put(connection: sa.Connection, machine_id: str, metric: str, band: pd.DataFr
     query = sa.select(series.c.id).where(
         series.c.machine_id == machine_id, series.c.metric == metric
     )
-    rows = band.assign(series_id=connection.execute(query).scalar_one())
-    upsert(connection, scores, records(rows))
+    number = connection.execute(query).scalar_one()
+    rows = zip(*(band[name].tolist() for name in ("time", *BAND)), strict=True)
+    columns = ("series_id", "time", *BAND)
+    upsert_rows(connection, scores, columns, [(number, *row) for row in rows])
 
 
 def frame(
@@ -37,6 +39,5 @@ def frame(
         .where(readings.c.time >= start_us, readings.c.time < end_us)
         .order_by(readings.c.time)
     )
-    rows = connection.execute(query).all()
-    table = pd.DataFrame(rows, columns=["time", "value", *BAND])
+    table = as_frame(connection.execute(query), ["time", "value", *BAND])
     return table.set_index(index_of(table.pop("time")).rename("time")).astype(float)

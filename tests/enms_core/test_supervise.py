@@ -154,7 +154,8 @@ def test_a_killed_part_is_back_within_two_seconds_and_told(start):
     assert alert["details"]["part"] == "engine"
     assert alert["details"]["pid"] == killed
     assert alert["details"]["at"].endswith("+00:00")
-    assert (plant.home / "logs" / "engine.log").read_text() == "hello\nhello\n"
+    written = plant.home / "logs" / "engine.log"
+    eventually(lambda: written.read_text() == "hello\nhello\n")
 
 
 @pytest.mark.kill

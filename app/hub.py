@@ -1,0 +1,126 @@
+"""One subscriber per server process: a numbered, bounded log of events that wakes its listeners.
+
+It knows nothing of sessions, pages or Panel: a listener is anything with `push`. One that fails is
+dropped, so that a broken session never costs the others an event.
+"""
+
+import asyncio
+import logging
+import statistics
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from enms_core.events import Envelope, MetricUpdated
+
+log = logging.getLogger(__name__)
+
+KEEP = 10_000
+LATENCIES = 100
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+
+class Feed(Protocol):
+    """Where envelopes come from: `enms_core.bus.Follower`."""
+
+    state: str
+
+    def follow(self) -> AsyncIterator[Envelope]:
+        """Yield envelopes in order, each once."""
+        ...
+
+
+class Listener(Protocol):
+    """What the hub wakes."""
+
+    def push(self, envelope: Envelope) -> None:
+        """Take an envelope without waiting for anything."""
+        ...
+
+
+class Hub:
+    """The events of this process: whoever reads takes from a cursor, whoever listens is woken."""
+
+    def __init__(self, feed: Callable[[int | None], Feed]) -> None:
+        self._make_feed = feed
+        self._feed: Feed | None = None
+        self._log: deque[Envelope] = deque(maxlen=KEEP)
+        self._listeners: list[Listener] = []
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._last_seq: int | None = None
+        self.cursor = 0
+        self.newest: dict[str, MetricUpdated] = {}
+        self.last_event: str | None = None
+
+    @property
+    def state(self) -> str:
+        """How the events come: connecting, live, or degraded (read from the store)."""
+        return self._feed.state if self._feed else "connecting"
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The median time from publication to here of the last events, None before the first."""
+        return statistics.median(self._latencies) if self._latencies else None
+
+    async def run(self) -> None:
+        """Follow for ever; a feed that breaks is started again from the last number seen."""
+        pause = FIRST_PAUSE_S
+        while True:
+            self._feed = self._make_feed(self._last_seq)
+            before = self.cursor
+            try:
+                async for envelope in self._feed.follow():
+                    self.take(envelope)
+            except Exception:  # whatever broke the feed: without it every page would stand still
+                log.exception("the event feed broke, starting it again in %.1f s", pause)
+            self._feed = None
+            await asyncio.sleep(pause)
+            longer = FIRST_PAUSE_S if self.cursor > before else 2 * pause
+            pause = min(longer, LONGEST_PAUSE_S)
+
+    def take(self, envelope: Envelope) -> None:
+        """Number and keep an envelope, and wake who listens."""
+        self.cursor += 1
+        self._log.append(envelope)
+        self._last_seq = self._last_seq if envelope.seq is None else envelope.seq
+        self.last_event = envelope.published_at
+        self._latencies.append(_age_ms(envelope.published_at))
+        if isinstance(envelope.event, MetricUpdated):
+            self._note(envelope.event)
+        for listener in list(self._listeners):
+            self._wake(listener, envelope)
+
+    def since(self, cursor: int) -> tuple[int, list[Envelope], bool]:
+        """Return the new cursor, the events after `cursor`, and whether some were forgotten."""
+        missed = self.cursor - cursor
+        kept = min(missed, len(self._log))
+        found = [self._log[i] for i in range(len(self._log) - kept, len(self._log))]
+        return self.cursor, found, missed > kept
+
+    def register(self, listener: Listener) -> None:
+        """Wake this listener from now on."""
+        self._listeners.append(listener)
+
+    def unregister(self, listener: Listener) -> None:
+        """Wake this listener no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def _note(self, update: MetricUpdated) -> None:
+        known = self.newest.get(update.machine_id)
+        values = {**(known.values if known else {}), **update.values}
+        self.newest[update.machine_id] = replace(update, values=values)
+
+    def _wake(self, listener: Listener, envelope: Envelope) -> None:
+        try:
+            listener.push(envelope)
+        except Exception:  # one session's fault is not the others': it is dropped, they go on
+            log.exception("dropped a listener that failed on %s", envelope.channel)
+            self.unregister(listener)
+
+
+def _age_ms(published_at: str) -> float:
+    return (time.time() - datetime.fromisoformat(published_at).astimezone(UTC).timestamp()) * 1e3

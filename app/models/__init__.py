@@ -1,0 +1,1 @@
+"""What is shown, as param classes without Panel: tested by calling them."""

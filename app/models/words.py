@@ -1,0 +1,100 @@
+"""Numbers and times as people read them: large numbers short, units apart."""
+
+import math
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from enms_core.store.times import from_us
+
+NOTHING = "–"
+
+
+def short(value: float | None) -> str:
+    """Return a number with three significant digits, a thin space between thousands.
+
+    >>> short(3.914), short(68.24), short(341.7), short(12345.6), short(None)
+    ('3.91', '68.2', '342', '12 346', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def kw(value: float | None) -> str:
+    """Return kilowatts with one digit, none from 1000 on.
+
+    >>> kw(3.914), kw(68.24), kw(1341.7), kw(None)
+    ('3.9', '68.2', '1 342', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    digits = 0 if abs(value) >= 999.95 else 1
+    return f"{value:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def energy(kwh: float | None) -> tuple[str, str]:
+    """Return an energy and its unit.
+
+    >>> energy(212.0), energy(3914.0)
+    (('212', 'kWh'), ('3.91', 'MWh'))
+    """
+    return _scaled(kwh, "kWh", "MWh")
+
+
+def mass(kg: float | None) -> tuple[str, str]:
+    """Return a mass and its unit.
+
+    >>> mass(880.0), mass(1370.0)
+    (('880', 'kg'), ('1.37', 't'))
+    """
+    return _scaled(kg, "kg", "t")
+
+
+def deviation(value: float | None, expected: float | None) -> str:
+    """Return how far a value is from what was expected; empty where that says nothing.
+
+    >>> deviation(109.0, 100.0), deviation(97.9, 100.0), deviation(100.2, 100.0)
+    ('+9 %', '−2 %', '±0 %')
+    """
+    if value is None or expected is None or expected <= 0:
+        return ""
+    percent = round(100.0 * (value - expected) / expected)
+    sign = "+" if percent > 0 else "\N{MINUS SIGN}" if percent < 0 else "±"
+    return f"{sign}{abs(percent)} %"
+
+
+def clock(us: int, zone: ZoneInfo, now_us: int) -> str:
+    """Return a time of day in the site's zone, with the day where it is not today.
+
+    >>> hour = 3_600_000_000
+    >>> clock(13 * hour, ZoneInfo("Europe/Berlin"), 14 * hour)
+    '14:00'
+    >>> clock(13 * hour, ZoneInfo("Europe/Berlin"), 40 * hour)
+    'Thu 14:00'
+    >>> clock(13 * hour, ZoneInfo("Europe/Berlin"), 4000 * hour)
+    '1 Jan 14:00'
+    """
+    at, now = (from_us(t).astimezone(zone) for t in (us, now_us))
+    days = (now.date() - at.date()).days
+    time = f"{at:%H:%M}"
+    return time if days == 0 else f"{at:%a} {time}" if 0 < days < 6 else f"{_day(at)} {time}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "anomaly", "anomalies"), counted(7, "anomaly", "anomalies")
+    ('1 anomaly', '7 anomalies')
+    """
+    return f"{number} {one if number == 1 else many}"
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%b}"
+
+
+def _scaled(value: float | None, small: str, large: str) -> tuple[str, str]:
+    if value is not None and abs(value) >= 1000:
+        return short(value / 1000), large
+    return short(value), small
