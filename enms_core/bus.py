@@ -211,6 +211,9 @@ class Follower:
                     yield envelope
             except GONE as error:
                 self._degrade(error)
+            except Unavailable as error:
+                log.warning("the store does not answer, the follower waits: %s", error)
+                await asyncio.sleep(POLL_S)
             async for envelope in self._polled():
                 yield envelope
 
@@ -247,12 +250,18 @@ class Follower:
             if not message or message["type"] != "message":
                 continue
             envelope = _parsed(message["data"])
-            if envelope is None or (envelope.seq is not None and envelope.seq <= self.last):
+            if envelope is None or self._is_known(envelope):
                 continue
             if envelope.seq is not None and envelope.seq != self.last + 1:
                 return
             self.last = self.last if envelope.seq is None else envelope.seq
             yield envelope
+
+    def _is_known(self, envelope: Envelope) -> bool:
+        """Whether it was told before, or is another plant's on the same Redis."""
+        if envelope.seq is None:
+            return False
+        return envelope.seq <= self.last or stream_key(envelope.epoch) != self._key
 
     async def _missing(self, connected: Any) -> list[Envelope]:
         """Return what was appended after the last number seen: from the stream, else the store."""
@@ -268,7 +277,8 @@ class Follower:
         with self._store.read() as connection:
             rows = events.after(connection, self.last, BATCH)
         self.last = rows[-1][0] if rows else self.last
-        return [Envelope.from_json(text) for _, _, text in rows]
+        found = [_parsed(text) for _, _, text in rows]
+        return [envelope for envelope in found if envelope is not None]
 
     async def _polled(self) -> AsyncIterator[Envelope]:
         """Yield from the store until Redis answers again."""
@@ -330,7 +340,7 @@ def newest_values(
     ]
 
 
-def _parsed(data: bytes) -> Envelope | None:
+def _parsed(data: str | bytes) -> Envelope | None:
     try:
         return Envelope.from_json(data)
     except ValueError as error:

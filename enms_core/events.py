@@ -4,12 +4,14 @@ A kind is a frozen dataclass that registers itself under its channel. `Envelope`
 channel, in the stream, over the WebSocket and in `plant.events()` alike.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
+LONGEST_ID = 500  # characters; a longer one would not fit into an index
 KINDS: dict[str, type["Event"]] = {}  # channel -> kind, in the order of their definition
 
 
@@ -30,7 +32,10 @@ class Event:
     @property
     def event_id(self) -> str:
         """The same for the same fact, however often it is found out."""
-        return ":".join([self.type, *(str(getattr(self, name)) for name in self.fact)])
+        text = ":".join([self.type, *(str(getattr(self, name)) for name in self.fact)])
+        if len(text) <= LONGEST_ID:
+            return text
+        return f"{self.type}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,7 @@ class AnomalyDetected(Event, channel="anomaly.detected", fact=("anomaly_id",)):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricUpdated(Event, channel="metric.updated"):
+class MetricUpdated(Event, channel="metric.updated", fact=("machine_id", "time")):
     """The newest values of a machine; never replayed, newest wins."""
 
     machine_id: str
@@ -188,13 +193,19 @@ class Envelope:
             event = kind(**{k: v for k, v in raw["data"].items() if k in known})
             return cls(
                 event=event,
-                seq=raw["seq"],
+                seq=_seq(raw["seq"]),
                 epoch=raw["epoch"],
                 event_id=raw["event_id"],
                 published_at=raw["published_at"],
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError(f"not an event: {error!r} in {str(text[:200])!r}") from error
+
+
+def _seq(number: Any) -> int | None:
+    if number is None or type(number) is int:
+        return number
+    raise TypeError(f"seq {number!r} is not a number")
 
 
 def utc_now() -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ COLUMNS = ["machine", "metric", "time", "value"]
 FUTURE = timedelta(minutes=5)
 # SQL's integers and pandas' times end somewhere; no meter is older than this.
 OLDEST = pd.Timestamp("1970-01-01", tz=UTC)
+LARGEST = 1e15  # no meter shows more, and sums of it stay finite
+LONGEST_METRIC = 100  # characters of a name that the store holds
 SHOWN = 200  # characters of what was sent that quarantine keeps
 
 
@@ -74,23 +78,25 @@ def _metric_reason(name: Any) -> str:
         Metric(name)
     except ValueError as error:
         return str(error)
-    return ""
+    return "" if len(name) <= LONGEST_METRIC else f"metric is longer than {LONGEST_METRIC} letters"
 
 
 def _values(column: "pd.Series[Any]") -> "tuple[pd.Series[float], pd.Series[Any]]":
-    if column.dtype == object or not pd.api.types.is_numeric_dtype(column):
+    if column.dtype.kind not in "iuf":
         column = column.map(_number)
     values = column.astype(float)
-    reason = pd.Series("value is not a finite number", index=column.index, dtype=object)
-    return values, reason.where(~np.isfinite(values), "")
+    reason = pd.Series("", index=column.index, dtype=object)
+    reason = reason.mask(values.abs() > LARGEST, f"value is beyond {LARGEST:g}")
+    return values, reason.mask(~np.isfinite(values), "value is not a finite number")
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool):
+    known = isinstance(value, Real | Decimal | str) and not isinstance(value, bool)
+    if not known or (isinstance(value, str) and "_" in value):
         return np.nan
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return np.nan
 
 
@@ -98,7 +104,7 @@ def _times(
     column: "pd.Series[Any]", now: datetime
 ) -> "tuple[pd.Series[pd.Timestamp], pd.Series[Any]]":
     reason = pd.Series("", index=column.index, dtype=object)
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
+    if isinstance(column.dtype, pd.DatetimeTZDtype) and column.dt.unit in ("us", "ns"):
         times = column.dt.tz_convert(UTC)
     else:
         parsed = [_time(value) for value in column]
@@ -119,7 +125,7 @@ def _times(
 def _time(value: Any) -> tuple[datetime | None, str]:
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(at, datetime) or pd.isna(at):
+        if not isinstance(at, datetime) or pd.isna(at) or at.year > MAXYEAR:
             return None, "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
         if at.tzinfo is None:
             return None, "time has no zone; give an offset such as +01:00"
@@ -129,4 +135,8 @@ def _time(value: Any) -> tuple[datetime | None, str]:
 
 
 def _shown(value: Any) -> str:
-    return str(value)[:SHOWN].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a bottomless list
+        text = f"<{type(value).__name__}>"
+    return text[:SHOWN].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -6,8 +6,8 @@ import pandas as pd
 # in a baseline a leak would explain itself.
 DRIVERS = ("temperature_c", "production_count")
 
-WINDOW = pd.Timedelta("15min")
-LEAST_COVER_H = 5 / 60  # a production rate needs so much of the window
+WINDOW = pd.Timedelta("3min")  # long enough to count, short enough to follow a break
+LEAST_COVER_H = 1.5 / 60  # a production rate needs so much of the window
 HOLD = pd.Timedelta("3h")  # so long a driver is held after its last reading
 
 
@@ -16,7 +16,7 @@ def driver_frame(wide: pd.DataFrame) -> pd.DataFrame:
 
     `wide` has a tz-aware index in rising order and metrics as columns, NaN where none was read;
     rows may come at mixed spacing. `temperature_c` (°C) is the last value, `production_per_h`
-    (pieces an hour) the count of the trailing 15 minutes over the time it covers; at 15 minutes and
+    (pieces an hour) the count of the trailing three minutes over the time it covers; at three minutes and
     coarser the count over its interval. Both are held for three hours, else NaN; so a live caller
     passes three hours of rows.
     Where no driver was measured the frame has no columns. ValueError for a naive index.

@@ -128,11 +128,12 @@ class _Run:
 class EpisodeTracker:
     """Turns the scored readings of one series into episodes, one open at a time.
 
-    One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same side
-    and the first of them is a minute old, or at once on a reading of `instant` or more that is
-    plainly wrong: a band width outside the band and a quarter off. It closes when `n` readings,
-    seldom interrupted, are below `leave` again, or at its last reading when data were missing for
-    three typical intervals and an hour. The reading after such a gap closes it and cannot open another.
+    One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same
+    side and the first of them is a minute old, or at once on a reading of `instant` or more that
+    is plainly wrong: a band width outside the band and a quarter off. It closes when `n`
+    readings, seldom interrupted, are below `leave` again, or at its last reading when data were
+    missing for three typical intervals and an hour. The reading after such a gap closes it and
+    cannot open another.
 
     >>> tracker, band = EpisodeTracker(), dict(expected=20.0, lower=18.0, upper=22.0)
     >>> quiet, loud = Score(0.3, **band), Score(9.0, **band)
@@ -149,7 +150,7 @@ class EpisodeTracker:
         self,
         k: int = 3,
         n: int = 5,
-        enter: float = 4.0,
+        enter: float = 3.5,
         instant: float = 8.0,
         leave: float = 2.0,
         metric: str = "power_kw",

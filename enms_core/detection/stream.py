@@ -2,11 +2,11 @@
 
 The level of each hour of the week and its scale are learned with forgetting in elapsed time, so
 that 60-second history and 5-second live readings of one series teach the same. Inside an hour the
-level is a straight line with a minmod slope (van Leer, J. Comput. Phys. 32, 1979): smooth days have no
-false step at the top of the hour, and shift starts keep their edge. Residuals are Huberised (Huber,
-Ann. Math. Stat. 35, 1964). A decayed histogram of the standardised residuals turns them into tail
-probabilities; beyond its 99 % the tail is a generalised Pareto fitted by its first two moments
-(Hosking and Wallis, Technometrics 29, 1987).
+level is a straight line with a minmod slope (van Leer, J. Comput. Phys. 32, 1979): smooth days
+have no false step at the top of the hour, and shift starts keep their edge. Residuals are
+Huberised (Huber, Ann. Math. Stat. 35, 1964). A decayed histogram of the standardised residuals
+turns them into tail probabilities; beyond its 99 % the tail is a generalised Pareto fitted by its
+first two moments (Hosking and Wallis, Technometrics 29, 1987).
 """
 
 import json
@@ -39,10 +39,8 @@ SHIFT_MEMORY = 4 * DAY  # how fast the whole profile follows weather and changed
 HUBER, SCALE_CLIP = 2.5, 4.0  # residuals beyond so many scales teach no more than these
 NORMAL_MAD = 1.2533  # standard deviation / mean absolute deviation of a normal
 RELATIVE_FLOOR, ABSOLUTE_FLOOR = 0.005, 1e-3  # no scale is finer: of the mean size; in the unit
-EDGE_REACH, EDGE_SHARE = (
-    1 / 3,
-    0.5,
-)  # hours around a shift start; share of its step added to the scale
+EDGE_REACH = 0.5  # hours around the start or end of a shift ...
+EDGE_SHARE = 0.75  # ... in which up to this share of the step widens the scale
 
 ODD = 3.0  # from this surprise on a reading teaches less ...
 ODD_WEIGHT = 0.1  # ... so much, until ...
@@ -53,6 +51,7 @@ CELLS, CELLS_PER_E = 160, 16  # histogram cells are even in log(1 + |z|)
 EDGES = [math.expm1(i / CELLS_PER_E) for i in range(CELLS + 1)]
 CENTRES = [(a + b) / 2 for a, b in pairwise(EDGES)]
 TAIL = 0.005  # each side; inside is empirical, beyond is the fitted tail
+TAIL_CLIP = 2.5  # farther than so many bands from zero is learned as just there
 TAIL_MEMORY = 56 * DAY
 TAIL_PRIOR = 2 * DAY  # seconds of double-exponential residuals imagined at the start
 REBUILD_READINGS, REBUILD_SECONDS = 256, DAY
@@ -198,7 +197,8 @@ class _Tail:
         return low + (place - cell) * (table[cell + 1] - low)
 
     def learn(self, z: float, weight: float, elapsed: float) -> None:
-        cell = int(math.log1p(abs(z)) * CELLS_PER_E)
+        band = self.above_band if z >= 0.0 else self.below_band
+        cell = int(math.log1p(min(abs(z), TAIL_CLIP * band)) * CELLS_PER_E)
         (self.above if z >= 0.0 else self.below)[min(cell, CELLS - 1)] += weight
         self.readings += 1
         self.seconds += elapsed

@@ -53,7 +53,8 @@ def paced(
 ) -> Iterator[pd.DataFrame]:
     """Yield readings when they are due: `speed` seconds of the file in one second of ours."""
     stop = stop or threading.Event()
-    seconds = (rows["time"] - rows["time"].iloc[0]).dt.total_seconds().to_numpy()
+    # What has no time stands last and is due with the last that has one.
+    seconds = (rows["time"] - rows["time"].min()).dt.total_seconds().ffill().fillna(0.0).to_numpy()
     began, sent = time.monotonic(), 0
     while sent < len(rows) and not stop.is_set():
         due = int(seconds.searchsorted((time.monotonic() - began) * speed, side="right"))
@@ -91,4 +92,7 @@ def _times(
 
 
 def _interval(times: "pd.Series[pd.Timestamp]") -> pd.Timedelta:
-    return times.drop_duplicates().sort_values().diff().mode().iloc[0]
+    steps = times.drop_duplicates().sort_values().diff().mode()
+    if steps.empty:
+        raise ValueError("one time alone does not say how long its interval is")
+    return steps.iloc[0]

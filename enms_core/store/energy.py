@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from enms_core.store.dialect import as_frame, upsert
+from enms_core.store.dialect import as_frame, insert_new
 from enms_core.store.schema import energy, readings, series
 
 QUARTER_US = 900_000_000
@@ -14,12 +14,23 @@ HOLD_US = 3_600_000_000  # a power reading never stands for longer than an hour
 def recompute(
     connection: sa.Connection, machine_id: str, metric: str, touched_us: "np.ndarray"
 ) -> None:
-    """Recompute the quarters that hold these times, from the readings of the energy metric."""
-    starts = np.unique(touched_us // QUARTER_US) * QUARTER_US
-    for first, last in _runs(starts):
-        times, values = _readings(connection, machine_id, metric, first - HOLD_US, last)
+    """Recompute the quarters that these times reach, from the readings of the energy metric.
+
+    A quarter follows from the readings within `HOLD_US` of it alone: whatever the order in which
+    they come, the energy is the same.
+    """
+    near = HOLD_US // QUARTER_US if metric == "power_kw" else 0
+    quarters = np.unique(touched_us // QUARTER_US)[:, None] + np.arange(-near, near + 1)
+    for first, last in _runs(np.unique(quarters) * QUARTER_US):
+        times, values = _readings(connection, machine_id, metric, first - HOLD_US, last + HOLD_US)
         rows = _quarters(times, values, metric, first, last)
-        upsert(connection, energy, [{"machine_id": machine_id, **row} for row in rows])
+        connection.execute(
+            sa.delete(energy)
+            .where(energy.c.machine_id == machine_id)
+            .where(energy.c.start >= first, energy.c.start < last)
+        )
+        known = [{"machine_id": machine_id, **row} for row in rows if row["covered_s"]]
+        insert_new(connection, energy, known)
 
 
 def totals(connection: sa.Connection, start_us: int, end_us: int | None = None) -> dict[str, float]:
@@ -83,11 +94,20 @@ def _quarters(
     starts = np.arange(first, last, QUARTER_US)
     if metric == "energy_kwh":
         slot = (times - first) // QUARTER_US
-        inside = slot >= 0
+        inside = (slot >= 0) & (times < last)
         kwh = np.bincount(slot[inside], values[inside], minlength=len(starts))
         covered = np.bincount(slot[inside], minlength=len(starts)).clip(max=1) * 900.0
     else:
-        kwh, covered = integrate(times, values, first, last)
+        near = zip(
+            np.searchsorted(times, starts - HOLD_US),
+            np.searchsorted(times, starts + (QUARTER_US + HOLD_US)),
+            strict=True,
+        )
+        each = [
+            integrate(times[a:b], values[a:b], int(start), int(start) + QUARTER_US)
+            for start, (a, b) in zip(starts, near, strict=True)
+        ]
+        kwh, covered = np.concatenate(each, axis=1)
     return [
         {"start": int(start), "energy_kwh": float(k), "covered_s": float(c)}
         for start, k, c in zip(starts, kwh, covered, strict=True)

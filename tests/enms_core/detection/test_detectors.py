@@ -10,7 +10,6 @@ from sklearn.base import clone
 
 from enms_core.detection import DETECTORS
 
-
 FAULT = slice("2026-10-28 10:00", "2026-10-28 14:45")
 
 

@@ -1,0 +1,84 @@
+"""What one server process holds for all its sessions."""
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass, field
+
+from app.hub import Hub
+from app.mailbox import Mailbox
+from app.reader import Reader
+from enms_core.bus import Follower
+from enms_core.client import Plant
+from enms_core.settings import Settings
+from enms_core.store import Store, Unavailable
+
+log = logging.getLogger(__name__)
+
+BOOT = str(uuid.uuid4())  # names this process: pages of another one load again
+STORE_PAUSE_S = 1.0
+
+
+@dataclass
+class Server:
+    """The plant, one hub and one reader; sessions register their mailbox."""
+
+    plant: Plant
+    hub: Hub
+    reader: Reader
+    mailboxes: list[Mailbox] = field(default_factory=list)
+
+    def join(self, mailbox: Mailbox) -> None:
+        """Deliver events and news of the store to this mailbox from now on."""
+        self.mailboxes.append(mailbox)
+        self.hub.register(mailbox)
+        mailbox.wake()
+
+    def leave(self, mailbox: Mailbox) -> None:
+        """Deliver nothing to this mailbox any more."""
+        mailbox.close()
+        self.hub.unregister(mailbox)
+        if mailbox in self.mailboxes:
+            self.mailboxes.remove(mailbox)
+
+
+_servers: list[Server] = []
+
+
+def current() -> Server:
+    """Return this process's server; raise RuntimeError where `--setup` did not start it."""
+    if not _servers:
+        raise RuntimeError("the hub does not run; start with `panel serve --setup app/startup.py`")
+    return _servers[0]
+
+
+def start(settings: Settings) -> Server:
+    """Make this process's server; what it does begins with the event loop."""
+    plant = Plant(settings, Store(settings.database_url))
+    hub = Hub(lambda since: Follower(plant.store, plant.locate, since))
+    server = Server(plant, hub, Reader(plant.store, _wake_all))
+    hub.register(server.reader)
+    _servers.append(server)
+    return server
+
+
+async def run(server: Server) -> None:
+    """Bring the store up to date, then follow its events and what it holds until the end."""
+    while not await asyncio.to_thread(_migrated, server.plant):
+        await asyncio.sleep(STORE_PAUSE_S)
+    log.info("following the events of %s", server.plant)
+    await asyncio.gather(server.hub.run(), server.reader.run())
+
+
+def _migrated(plant: Plant) -> bool:
+    try:
+        plant.store.migrate()
+    except Unavailable as error:
+        log.warning("the store does not answer, trying again: %s", error)
+        return False
+    return True
+
+
+def _wake_all() -> None:
+    for mailbox in list(current().mailboxes):
+        mailbox.wake()

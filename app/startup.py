@@ -1,0 +1,15 @@
+"""Once per server process, by `panel serve --setup`: logging, and the hub."""
+
+import functools
+import logging
+
+from tornado.ioloop import IOLoop
+
+from app import server
+from enms_core.settings import Settings
+
+settings = Settings.from_env()
+logging.basicConfig(
+    level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+)
+IOLoop.current().add_callback(functools.partial(server.run, server.start(settings)))

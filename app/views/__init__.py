@@ -1,0 +1,1 @@
+"""Pages: a layout built once, and updates of what it shows."""

@@ -1,0 +1,172 @@
+"""The live chart: measured, expected, the band between, and anomalies shaded with their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    DatetimeTickFormatter,
+    HoverTool,
+    Range1d,
+)
+from bokeh.plotting import figure
+
+from app.models.live_curve import COLUMNS, Points
+from app.views.theme import DARK, LIGHT
+
+KEEP = 4000  # points in the browser
+TICKS = DatetimeTickFormatter(
+    seconds="%H:%M:%S",
+    minsec="%H:%M:%S",
+    minutes="%H:%M",
+    hourmin="%H:%M",
+    hours="%H:%M",
+    days="%d %b",
+)
+
+
+@dataclass(frozen=True)
+class Shade:
+    """An interval to shade, in ms UTC; no end while it lasts."""
+
+    start: float
+    end: float | None
+    severity: str
+    label: str
+
+
+class Chart:
+    """A figure that is built once; times are shown in the zone that is `offset_ms` from UTC."""
+
+    def __init__(self, *, dark: bool) -> None:
+        self.offset_ms = 0.0
+        self._shades: list[Shade] = []
+        self._palette = DARK if dark else LIGHT
+        self._line = ColumnDataSource({name: [] for name in ("time", *COLUMNS)})
+        self._last = ColumnDataSource({"time": [], "value": []})
+        self._shaded = ColumnDataSource(
+            {name: [] for name in ("left", "right", "color", "label", "at")}
+        )
+        self.figure = self._figure()
+        self._glyphs = self._draw()
+        self.paint(dark=dark)
+
+    def load(self, points: Points, *, offset_ms: float) -> None:
+        """Show these points instead of the others."""
+        self.offset_ms = offset_ms
+        self._line.data = {**points, "time": [t + offset_ms for t in points["time"]]}
+        self._mark_last()
+
+    def stream(self, points: Points) -> None:
+        """Add points at the end."""
+        if points["time"]:
+            shifted = {**points, "time": [t + self.offset_ms for t in points["time"]]}
+            self._line.stream(shifted, rollover=KEEP)
+            self._mark_last()
+
+    def move(self, start_ms: float, end_ms: float) -> None:
+        """Show this part of time."""
+        self.figure.x_range.update(start=start_ms + self.offset_ms, end=end_ms + self.offset_ms)
+
+    def shade(self, shades: Sequence[Shade], now_ms: float) -> None:
+        """Shade these intervals; one without an end is shaded up to now."""
+        self._shades = list(shades)
+        tones = {"critical": self._palette["critical"], "warning": self._palette["warning"]}
+        self._shaded.data = {
+            "left": [s.start + self.offset_ms for s in shades],
+            "right": [(s.end or now_ms) + self.offset_ms for s in shades],
+            "color": [tones.get(s.severity, self._palette["accent"]) for s in shades],
+            "label": [s.label for s in shades],
+            "at": [1.0 - 0.07 * (i % 4) for i in range(len(shades))],
+        }
+
+    def paint(self, *, dark: bool) -> None:
+        """Follow the theme."""
+        self._palette = palette = DARK if dark else LIGHT
+        band, expected, measured, dot = self._glyphs
+        band.glyph.fill_color = expected.glyph.line_color = palette["accent"]
+        band.glyph.fill_alpha = 0.22 if dark else 0.16
+        measured.glyph.line_color = palette["text"]
+        dot.glyph.update(fill_color=palette["text"], line_color=palette["surface"])
+        self.figure.background_fill_color = palette["surface"]
+        self.figure.border_fill_color = palette["surface"]
+        for axis in self.figure.axis:
+            axis.major_label_text_color = palette["quiet"]
+        for grid in self.figure.grid:
+            grid.grid_line_color = palette["line"]
+
+    def _figure(self) -> figure:
+        plot = figure(
+            x_axis_type="datetime",
+            x_range=Range1d(),
+            y_range=DataRange1d(range_padding=0.14, min_interval=4.0),
+            toolbar_location=None,
+            tools=[],
+            sizing_mode="stretch_both",
+            min_height=180,
+            min_border_left=44,
+            min_border_right=10,
+            lod_threshold=None,
+            outline_line_color=None,
+        )
+        plot.extra_y_ranges = {"share": Range1d(0, 1)}
+        plot.xgrid.visible = False
+        plot.xaxis.formatter = TICKS
+        plot.xaxis.ticker.desired_num_ticks = 5
+        plot.yaxis.ticker.desired_num_ticks = 4
+        for axis in plot.axis:
+            axis.update(axis_line_color=None, major_tick_line_color=None)
+            axis.update(minor_tick_line_color=None, major_label_text_font_size="13px")
+        return plot
+
+    def _draw(self) -> list[object]:
+        plot = self.figure
+        shade = plot.vstrip(
+            x0="left", x1="right", source=self._shaded, fill_color="color", line_color=None
+        )
+        shade.glyph.fill_alpha = 0.13
+        band = plot.varea("time", "lower", "upper", source=self._line)
+        expected = plot.line(
+            "time", "expected", source=self._line, line_dash=[5, 4], line_width=1.5
+        )
+        measured = plot.line(
+            "time", "value", source=self._line, line_width=2.2, line_join="round"
+        )
+        dot = plot.scatter("time", "value", source=self._last, size=9, line_width=2)
+        plot.text(
+            "left",
+            "at",
+            text="label",
+            source=self._shaded,
+            y_range_name="share",
+            text_color="color",
+            text_font_size="12px",
+            text_font_style="bold",
+            text_baseline="top",
+            x_offset=6,
+            y_offset=4,
+        )
+        plot.y_range.renderers = [band, expected, measured]
+        plot.add_tools(_hover(measured))
+        return [band, expected, measured, dot]
+
+    def _mark_last(self) -> None:
+        times, values = (list(self._line.data[name])[-1:] for name in ("time", "value"))
+        if not values or values[0] != values[0]:  # NaN: the newest is a gap
+            times, values = [], []
+        self._last.data = {"time": times, "value": values}
+
+
+def _hover(measured: object) -> HoverTool:
+    return HoverTool(
+        renderers=[measured],
+        mode="vline",
+        tooltips=[
+            ("", "@time{%a %H:%M:%S}"),
+            ("measured", "@value{0.0} kW"),
+            ("expected", "@expected{0.0} kW"),
+            ("band", "@lower{0.0} to @upper{0.0} kW"),
+        ],
+        formatters={"@time": "datetime"},
+    )

@@ -1,0 +1,42 @@
+"""A pane of safe markup that changes in place: only what differs is touched in the browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import param
+from panel.custom import JSComponent
+
+from app import safe
+from enms_core.store.times import now_us
+
+HERE = Path(__file__).parent
+CSS = (HERE / "markup.css").read_text(encoding="utf-8")
+
+
+class Markup(JSComponent):
+    """Shows a template of `app.safe`; ages tick in the browser, on the server's clock."""
+
+    html = param.String("", doc="Made by app.safe, nothing else.")
+    clock = param.Integer(0, doc="The server's time when that was made, in ms.")
+
+    _esm = HERE / "markup.js"
+    _stylesheets = [CSS]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._on_act: Callable[[str, str], None] | None = None
+
+    def show(self, template: str, **values: Any) -> None:
+        """Show the template with these values; nothing is sent if nothing changed."""
+        html = safe.render(template, **values)
+        if html != self.html:
+            self.param.update(html=html, clock=now_us() // 1000)
+
+    def on_act(self, callback: Callable[[str, str], None]) -> None:
+        """Call back with what was pressed, and its key, when somebody presses a `data-act`."""
+        self._on_act = callback
+
+    def _handle_msg(self, data: Any) -> None:
+        if self._on_act and isinstance(data, dict):
+            self._on_act(str(data.get("act", "")), str(data.get("key", "")))

@@ -1,0 +1,103 @@
+"""The frame around every page: theme, header, pill, toasts; and the table of pages."""
+
+import time
+
+import panel as pn
+import panel_material_ui as pmui
+
+from app import server
+from app.mailbox import Delivery
+from app.models.connection import Connection
+from app.models.toasts import Toast, Toasts
+from app.views import theme
+from app.views.markup import Markup
+from app.views.overview import Overview
+from app.views.pill import Pill
+from app.views.session import Session
+from app.views.toasts import ToastArea
+from enms_core.store.times import now_us
+
+PAGES = {"overview": Overview}
+
+TITLES = {"overview": "Overview"}
+
+SHEET = """
+:host { font-family: var(--font); }
+.header { box-shadow: none !important; }
+"""
+
+
+def serve() -> None:
+    """Build the page that the address asks for and serve it to this session."""
+    pn.extension(
+        reconnect=True, notifications=False, loading_indicator=False, throttled=True
+    )
+    Shell(server.current()).page.servable(title="EnMS")
+
+
+class Shell:
+    """One session's page and what keeps it true."""
+
+    def __init__(self, running: server.Server) -> None:
+        self._server = running
+        self.connection = Connection()
+        self.toasts = Toasts(lambda job_id: self.view.jobs.name_of(job_id))
+        self._area, self._pill = ToastArea(), Pill(boot=server.BOOT)
+        dark = pn.state.session_args.get("theme", [b""])[0] == b"dark"
+        self.session = Session(running, self.deliver, self.tick)
+        self.view = PAGES["overview"](running, self.session, self.tell, dark=dark)
+        self.page = self._page("overview", dark=dark)
+
+    def tell(self, toast: Toast) -> None:
+        """Show a toast that no event told."""
+        self._area.show(self.toasts.show([toast], time.monotonic()))
+
+    def deliver(self, mail: Delivery) -> None:
+        """Bring what came to the page."""
+        self.view.deliver(mail)
+        self._area.show(self.toasts.of(mail.events, time.monotonic()))
+
+    def tick(self) -> None:
+        """Keep ages and the state of the connection true."""
+        before, hub = self.connection.state, self._server.hub
+        now_ms = now_us() // 1000
+        self._pill.beat = self.connection.beat(hub.state, hub.last_event, hub.latency_ms, now_ms)
+        if self.connection.state != before:
+            self._tell_state(self.connection.state)
+        self.view.tick()
+
+    def _tell_state(self, state: str) -> None:
+        if state == "live":
+            self.tell(Toast(kind="success", title="Connected", text="Events arrive live."))
+        elif state == "degraded":
+            text = "Values are read from the store until it is back."
+            self.tell(Toast(kind="warning", title="Redis is away", text=text))
+
+    def _page(self, name: str, *, dark: bool) -> pmui.Page:
+        brand = Markup(css_classes=["brand-box"], align="center")
+        brand.show("brand.html", page=TITLES[name])
+        colors = {"--font": theme.FONT}
+        page = pmui.Page(
+            title="",
+            meta_title="EnMS",
+            dark_theme=dark,
+            theme_config=theme.THEME,
+            busy_indicator=None,
+            header=[brand, *self.view.controls],
+            main=[self.view.layout, self._area, self._pill],
+            sx={
+                "&.mui-light": {**theme.variables(theme.LIGHT), **colors},
+                "&.mui-dark": {**theme.variables(theme.DARK), **colors},
+                "& .MuiAppBar-root": {
+                    "backgroundColor": "var(--surface)",
+                    "backgroundImage": "none",
+                    "color": "var(--text)",
+                    "borderBottom": "1px solid var(--line)",
+                    "boxShadow": "none",
+                },
+                "& main": {"backgroundColor": "var(--ground)"},
+            },
+        )
+        page.param.watch(lambda event: self.view.paint(dark=event.new), "dark_theme")
+        pn.state.location.sync(self.view.place, self.view.place_names)
+        return page

@@ -1,0 +1,31 @@
+"""Toasts: short messages above the pill that leave by themselves."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from panel.custom import JSComponent
+
+from app.models.toasts import MOST, Toast
+
+HERE = Path(__file__).parent
+
+
+class ToastArea(JSComponent):
+    """Stacks toasts, at most five; the text is set as text, never as markup."""
+
+    _esm = HERE / "toasts.js"
+    _stylesheets = [(HERE / "toasts.css").read_text(encoding="utf-8")]
+
+    def show(self, toasts: Iterable[Toast]) -> None:
+        """Show these toasts."""
+        for toast in toasts:
+            self._send_msg(
+                {
+                    "kind": toast.kind,
+                    "title": toast.title,
+                    "text": toast.text,
+                    "key": toast.key,
+                    "seconds": toast.seconds,
+                    "most": MOST,
+                }
+            )

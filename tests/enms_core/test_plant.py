@@ -1,0 +1,64 @@
+import dataclasses
+
+import pytest
+
+from enms_core.plant import ENERGY_METRICS, MACHINE_TYPES, UNITS, Factory, Machine, Metric, zone
+
+
+@pytest.mark.parametrize("suffix", sorted(UNITS))
+def test_every_unit_makes_a_metric(suffix):
+    assert Metric(f"some_quantity_{suffix}").unit == UNITS[suffix]
+
+
+def test_the_metrics_that_carry_energy_are_metrics():
+    assert [Metric(name).unit for name in ENERGY_METRICS] == ["kW", "kWh"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "kw", "_kw", "power", "power_KW", "Power_kw", "power__kw", "power_kw ", " power_kw"]
+    + ["power_kw\n", "power-kw", "1power_kw", "power_furlong", "пower_kw", "power_kw\0", "power_"]
+    + [None, 1, 1.5, b"power_kw", ["power_kw"], "\ud800_kw"],
+)
+def test_what_is_no_metric(name):
+    with pytest.raises(ValueError, match="does not end in a known unit"):
+        Metric(name)
+
+
+@pytest.mark.parametrize("kind", MACHINE_TYPES)
+def test_machine_types(kind):
+    assert Machine("M", kind).type == kind
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201, "a\0b", None, 5])
+@pytest.mark.parametrize("kind", [Machine, Factory])
+def test_names(kind, name):
+    with pytest.raises(ValueError, match="1 to 200 characters"):
+        kind(name)
+
+
+def test_odd_names_are_names():
+    for name in ("x" * 200, "Ofen 3 <b>", "電動機", "a/b", "'; --"):
+        assert Machine(name).name == name
+
+
+@pytest.mark.parametrize("power", [0, -1, float("nan"), float("inf")])
+def test_rated_power_is_positive(power):
+    with pytest.raises(ValueError, match="rated power"):
+        Machine("M", rated_kw=power)
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "Europe", "a\0b"])
+def test_unknown_zones(name):
+    with pytest.raises(ValueError, match="Europe/Berlin"):
+        Factory("Works", timezone=name)
+
+
+def test_a_machine_is_in_the_zone_of_its_site():
+    assert Machine("M", factory=Factory("Works", "Asia/Seoul")).zone == zone("Asia/Seoul")
+
+
+def test_they_are_values():
+    assert Machine("M") == Machine("M")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Machine("M").name = "N"
