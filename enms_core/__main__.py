@@ -45,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.rest = [word for word in rest if word != "--"]
     try:
         settings = Settings.from_env()
-        logging.basicConfig(
-            level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
+        _log(settings, args)
         return int(args.command(settings, args) or 0)
     except (
         ValueError,
@@ -62,6 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
+
+
+def _log(settings: Settings, args: argparse.Namespace) -> None:
+    """A part logs as set; a person's command only what went wrong."""
+    keeps_running = args.command in PARTS.values() and args.command is not run_command
+    logging.basicConfig(
+        level=settings.log_level if keeps_running else "WARNING",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("alembic").setLevel("WARNING")
 
 
 def _sentence(error: Exception) -> str:

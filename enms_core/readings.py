@@ -57,7 +57,7 @@ def check(rows: pd.DataFrame, machines: Collection[str], now: datetime) -> Check
         reason = reason.where(reason != "", verdict)
     good = (reason == "").to_numpy()
     valid = rows.loc[good, ["machine", "metric"]].assign(time=times[good], value=values[good])
-    refused = rows[~good].map(_shown).assign(reason=reason[~good])
+    refused = rows[~good].astype(object).map(_shown).assign(reason=reason[~good])
     return Checked(valid.reset_index(drop=True), refused.reset_index(drop=True))
 
 

@@ -61,7 +61,7 @@ SERVER = {
     "--websocket-compression-level": 6,
 }
 PACE_S = 0.5  # supervisor itself looks after its programs once a second: too slow for two
-STOP_WAIT_S = 3  # then SIGKILL, so that nothing is left after five seconds
+STOP_WAIT_S = 2  # then SIGKILL, so that nothing is left after five seconds
 LONGEST_SOCKET = 90  # bytes; supervisor appends its pid while it binds
 OFTEN, WITHIN_S = 3, 60.0  # a part that stops more often than this is failing
 SUPERVISED_BY = "SUPERVISED_BY"  # variable: the pid of the supervisor, in every part

@@ -6,6 +6,7 @@ from tornado.web import HTTPError, RequestHandler
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+
 def host_of(url: str) -> str:
     """Return the host's name in a URL, without port and brackets; empty where there is none.
 

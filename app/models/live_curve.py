@@ -169,7 +169,10 @@ def _summed(
 
 def _points(frame: pd.DataFrame) -> Points:
     times = frame.index.as_unit("us").asi8 / 1000
-    return {"time": times.tolist(), **{name: frame[name].astype(float).tolist() for name in COLUMNS}}
+    return {
+        "time": times.tolist(),
+        **{name: frame[name].astype(float).tolist() for name in COLUMNS},
+    }
 
 
 def _no_points() -> Points:

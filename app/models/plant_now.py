@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import param
 
 from app.models.snapshot import Found, Newest, Snapshot, energy_metric
 from enms_core.events import MetricUpdated
-from enms_core.plant import Factory, Machine
+from enms_core.plant import Factory, Machine, zone
 from enms_core.store.times import to_us
 
 IDLE_SHARE = 0.15  # of the rated power
@@ -100,6 +101,11 @@ class PlantNow(param.Parameterized):
         """The factory whose zone and currency come first."""
         known = self.machines
         return known[0].factory if known else Factory("Plant")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that comes first."""
+        return zone(self.factory.timezone)
 
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """Take what the store holds; live values that are newer stay."""

@@ -130,9 +130,7 @@ class Chart:
         expected = plot.line(
             "time", "expected", source=self._line, line_dash=[5, 4], line_width=1.5
         )
-        measured = plot.line(
-            "time", "value", source=self._line, line_width=2.2, line_join="round"
-        )
+        measured = plot.line("time", "value", source=self._line, line_width=2.2, line_join="round")
         dot = plot.scatter("time", "value", source=self._last, size=9, line_width=2)
         plot.text(
             "left",

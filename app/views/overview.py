@@ -1,255 +1,216 @@
 """The overview: is anything wrong, what does it cost, since when, and why."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import panel as pn
-import panel_material_ui as pmui
-import param
 
 from app.mailbox import Delivery
 from app.models import words
 from app.models.anomalies import RecentAnomalies
 from app.models.jobs import RunningJobs
-from app.models.live_curve import SPANS, LiveCurve, Points, history
 from app.models.plant_now import PlantNow
 from app.models.snapshot import Found, Snapshot
 from app.models.toasts import Toast
 from app.server import Server
-from app.views.chart import Chart, Shade
+from app.views.actions import Actions
 from app.views.markup import Markup
+from app.views.parts import CARD, bar, button, card, heading, offer, select
+from app.views.place import Place
+from app.views.power_card import PowerCard
 from app.views.session import Session
-from enms_core.store import Unavailable
 from enms_core.store.times import now_us
 
-HERE = Path(__file__).parent
-GRID = (HERE / "overview.css").read_text(encoding="utf-8")
-CARD = (HERE / "card.css").read_text(encoding="utf-8")
-ALL_SITES, ALL_MACHINES = "All sites", "All machines"
+GRID = (Path(__file__).parent / "overview.css").read_text(encoding="utf-8")
+ALL_SITES = "All sites"
 WIDTH, HEIGHT = 120.0, 26.0  # of the small curve
-
-
-class Place(param.Parameterized):
-    """What is looked at: it stands in the address, and so survives a reload."""
-
-    site = param.String("")
-    machine = param.String("")
-    span = param.Selector(default=next(iter(SPANS)), objects=list(SPANS))
-    theme = param.Selector(default="light", objects=["light", "dark"])
 
 
 class Overview:
     """Builds its layout once; `deliver` and `tick` update what it shows."""
 
-    place_names = ("site", "machine", "span", "theme")
+    title = "Overview"
 
     def __init__(
-        self, server: Server, session: Session, tell: Callable[[Toast], None], *, dark: bool
+        self, server: Server, session: Session, place: Place, tell: Callable[[Toast], None]
     ) -> None:
-        self._server, self._session, self._tell = server, session, tell
-        self.place = Place(theme="dark" if dark else "light")
+        self._server, self._place = server, place
         self.plant, self.anomalies, self.jobs = PlantNow(), RecentAnomalies(), RunningJobs()
-        self.curve = LiveCurve()
-        self._chart = Chart(dark=dark)
+        self._actions = Actions(server, session, tell)
+        self._power = PowerCard(server, session, place, self.plant, self.anomalies)
         self._seen: Snapshot | None = None
-        self._loading: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._build()
-
-    # -- layout ---------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        names = ("tiles", "heading", "machines", "anomalies", "jobs", "curve_head", "jobs_head")
-        self._parts = {name: Markup(css_classes=[name.replace("_", "-")]) for name in names}
-        self._site = _select([ALL_SITES], "Site", 150)
-        self._machine = _select([ALL_MACHINES], "Machine", 190)
-        self._train_machine = _select([], "Machine to train", 170)
-        self._span = pmui.RadioButtonGroup(
-            options=list(SPANS), value=self.place.span, size="small", color="primary",
-            aria_label="Span",
-        )  # fmt: skip
-        self._train = _button("Train", "train-button", self._on_train)
-        self._detect = _button("Detect now", "detect-button", self._on_detect)
-        self._parts["heading"].show("heading.html", title="Anomalies", hint="")
-        self._parts["jobs_head"].show("heading.html", title="Training", hint="")
-        self._parts["machines"].on_act(self._on_act)
-        for widget in (self._site, self._machine, self._span):
-            widget.param.watch(self._on_choice, "value")
-        self.controls = [pn.Spacer(sizing_mode="stretch_width"), self._site]
+        self._tiles = Markup(css_classes=["tiles", "tiles-area"], stylesheets=[CARD])
+        self._machines, self._anomalies, self._jobs = Markup(), Markup(), Markup()
+        self._machines.on_act(self._on_act)
+        self._site = select("Site", 160, "site-select")
+        self._site.param.watch(self._on_site, "value")
+        self._trained = select("Machine to train", 180, "train-select")
+        place.param.watch(self._on_place, ["site", "machine", "span"])
+        self.controls = [self._site]
         self.layout = self._layout()
-        self._render()
+        self._render(now_us())
 
     def _layout(self) -> pn.Column:
-        part = self._parts
-        chart = pn.pane.Bokeh(self._chart.figure, sizing_mode="stretch_both", min_height=240)
-        tiles = part["tiles"]
-        tiles.stylesheets = [*tiles.stylesheets, CARD]
-        tiles.css_classes = ["tiles", "tiles-area"]
-        cards = [
-            tiles,
-            _card("curve", _bar(part["curve_head"], self._machine, self._span), chart),
-            _card("anomalies", _bar(part["heading"], self._detect), part["anomalies"]),
-            _card("machines", part["machines"]),
-            _card("jobs", _bar(part["jobs_head"], self._train_machine, self._train), part["jobs"]),
-        ]
+        train = button("Train", "train-button", lambda _: self._actions.train(self._trained.value))
+        detect = button("Detect now", "detect-button", lambda _: self._actions.detect(None))
         return pn.Column(
-            *cards, css_classes=["overview"], stylesheets=[GRID], sizing_mode="stretch_width"
+            self._tiles,
+            self._power.layout,
+            card("anomalies", bar(heading("Anomalies"), detect), self._anomalies),
+            card("machines", self._machines),
+            card("jobs", bar(heading("Training"), self._trained, train), self._jobs),
+            css_classes=["overview"],
+            stylesheets=[GRID],
+            sizing_mode="stretch_width",
         )
-
-    # -- what comes -----------------------------------------------------------------------------
 
     def deliver(self, mail: Delivery) -> None:
         """Take what came and show it."""
-        self.anomalies.take(mail.events)
-        self.jobs.take(mail.events)
+        for model in (self.anomalies, self.jobs):
+            model.take(mail.events)
         self.plant.take_updates(mail.updates.values())
-        snapshot = self._server.reader.snapshot
         if mail.forgot:
             self._server.reader.ask()
+        snapshot = self._server.reader.snapshot
         if snapshot is not None and snapshot is not self._seen:
-            self._take_snapshot(snapshot)
-        self.plant.take_anomalies(self.anomalies.all_open)
-        self._show(now_us())
+            self._take(snapshot)
+        self.tick()
 
     def tick(self) -> None:
         """Keep what depends on the time true."""
-        self._show(now_us())
+        now = now_us()
+        self.plant.take_anomalies(self.anomalies.all_open)
+        self.plant.refresh(now)
+        if self._seen is not None:
+            self._power.update(now)
+        self._render(now)
 
     def paint(self, *, dark: bool) -> None:
         """Follow the theme."""
-        self.place.theme = "dark" if dark else "light"
-        self._chart.paint(dark=dark)
-        self._shade(now_us())
+        self._place.theme = "dark" if dark else "light"
+        self._power.paint(dark=dark)
 
-    def _take_snapshot(self, snapshot: Snapshot) -> None:
-        is_first, self._seen = self._seen is None, snapshot
+    def _take(self, snapshot: Snapshot) -> None:
+        is_first = self._seen is None
+        grown = is_first or snapshot.traces.keys() != self._seen.traces.keys()  # type: ignore[union-attr]
+        self._seen = snapshot
         for model in (self.plant, self.anomalies, self.jobs):
             model.take_snapshot(snapshot)
-        self._offer_choices()
-        if is_first:
-            self._load()
+        self._offer()
+        if grown:
+            self._power.load(snapshot)
 
-    def _show(self, now: int) -> None:
-        self.plant.refresh(now)
-        if self._loading is None and self.plant.is_known:
-            self._chart.stream(self.curve.advance(self.plant, now))
-        self._chart.move((now - self.curve.width.us) / 1000, now / 1000)
-        self._shade(now)
-        self._render()
+    def _offer(self) -> None:
+        """Offer the sites and machines there are; show what the address asks for."""
+        sites = [factory.name for factory in self.plant.sites]
+        self.plant.site = self._place.site if self._place.site in sites else ""
+        shown = frozenset(machine.id for machine in self.plant.machines)
+        self.anomalies.machine_ids = shown if self.plant.site else frozenset()
+        offer(self._site, [ALL_SITES, *sites], self.plant.site or ALL_SITES)
+        names = [machine.name for machine in self.plant.machines]
+        offer(self._trained, names, self._trained.value or self._place.machine)
+        self._power.offer()
 
     # -- what is chosen -------------------------------------------------------------------------
 
-    def _offer_choices(self) -> None:
-        """Offer the sites and machines there are; take over what the address asks for."""
-        sites = [factory.name for factory in self.plant.sites]
-        site = self.place.site if self.place.site in sites else ""
-        self.plant.site = site
-        machines = [machine.name for machine in self.plant.machines]
-        machine = self.place.machine if self.place.machine in machines else ""
-        self.curve.param.update(machine=machine, span=self.place.span)
-        ids = frozenset(m.id for m in self.plant.machines) if site else frozenset()
-        self.anomalies.machine_ids = ids
-        with param.parameterized.discard_events(self.place):
-            self.place.param.update(site=site, machine=machine)
-        for widget, options, value in (
-            (self._site, [ALL_SITES, *sites], site or ALL_SITES),
-            (self._machine, [ALL_MACHINES, *machines], machine or ALL_MACHINES),
-            (self._train_machine, machines, self._train_machine.value or machine),
-        ):
-            chosen = value if value in options else next(iter(options), None)
-            if (widget.options, widget.value) != (options, chosen):
-                widget.param.update(options=options, value=chosen)
-        if self._span.value != self.place.span:
-            self._span.value = self.place.span
+    def _on_site(self, event: Any) -> None:
+        self._place.site = "" if event.new in (None, ALL_SITES) else event.new
 
-    def _on_choice(self, _event: Any) -> None:
-        site, machine = self._site.value, self._machine.value
-        wanted = {
-            "site": "" if site == ALL_SITES else site,
-            "machine": "" if machine == ALL_MACHINES else machine,
-            "span": self._span.value or self.place.span,
-        }
-        if wanted != {name: getattr(self.place, name) for name in wanted}:
-            self.place.param.update(**wanted)
-            self._offer_choices()
-            self._load()
-            self._show(now_us())
+    def _on_place(self, *_events: Any) -> None:
+        if self._seen is not None:
+            self._offer()
+            self._power.load(self._seen)
+            self.tick()
 
     def _on_act(self, act: str, key: str) -> None:
         row = self.plant.row(key) if act == "machine" else None
         if row is not None:
             name = row.machine.name
-            self._machine.value = ALL_MACHINES if name == self.curve.machine else name
-
-    # -- the curve ------------------------------------------------------------------------------
-
-    def _load(self) -> None:
-        """Load the past of what is chosen, in a thread; the page goes on meanwhile."""
-        if self._loading is not None:
-            self._loading.cancel()
-        self._loading = asyncio.get_running_loop().create_task(self._load_history())
-
-    async def _load_history(self) -> None:
-        assert self._seen is not None
-        wanted = {m.id for m in self.plant.machines if self.curve.machine in ("", m.name)}
-        traces = {m: trace for m, trace in self._seen.traces.items() if m in wanted}
-        points: Points | None = None
-        try:
-            points = await asyncio.to_thread(self._read_history, traces)
-        except Unavailable:
-            points = {name: [] for name in ("time", "value", "expected", "lower", "upper")}
-        with self._session.writing():
-            zone = self.plant.factory.timezone
-            self._chart.load(points, offset_ms=_offset_ms(zone, self.plant))
-            self.curve.start(points)
-            self._loading = None
-            self._show(now_us())
-
-    def _read_history(self, traces: dict[str, Any]) -> Points:
-        with self._server.plant.store.read() as connection:
-            return history(connection, traces, self.curve.width, now_us())
-
-    def _shade(self, now: int) -> None:
-        since = now - self.curve.width.us
-        shown = [m.id for m in self.plant.machines if self.curve.machine in ("", m.name)]
-        found = self.anomalies.of(shown, since)
-        shades = [_shade_of(one) for one in sorted(found, key=lambda one: one.started_at)]
-        self._chart.shade(shades, since / 1000, now / 1000)
+            self._place.machine = "" if name == self._place.machine else name
 
     # -- what is shown --------------------------------------------------------------------------
 
-    def _render(self) -> None:
-        known, rows = self.plant.is_known, self.anomalies.rows
-        now, zones = now_us(), {m.id: m.zone for m in self.plant.machines}
-        utc = self.plant.factory.timezone
-        part = self._parts
-        part["tiles"].show(
+    def _render(self, now: int) -> None:
+        known, opened = self.plant.is_known, self.anomalies.open
+        self._tiles.show(
             "tiles.html",
             known=known,
             totals=self.plant.totals,
             counts=self.anomalies.counts,
-            open=len(self.anomalies.open),
+            open=len(opened),
             running=len(self.jobs.running),
         )
-        part["machines"].show(
+        self._machines.show(
             "machines.html",
             known=known,
             rows=self.plant.rows,
-            chosen=self.curve.machine,
+            chosen=self._place.machine,
             sparks={row.machine.id: _spark(row.curve) for row in self.plant.rows},
         )
-        currencies = {m.id: m.factory.currency for m in self.plant.machines}
-        part["anomalies"].show(
+        self._render_anomalies(now)
+        self._render_jobs(now)
+
+    def _render_anomalies(self, now: int) -> None:
+        rows = self.anomalies.rows
+        machines = {machine.id: machine for machine in self.plant.machines}
+        sites = {one.id: machines[one.machine_id] for one in rows if one.machine_id in machines}
+        self._anomalies.show(
             "anomalies.html",
-            known=known,
-            rows=rows,
+            known=self.plant.is_known,
+            rows=[one for one in rows if one.id in sites],
             open=len(self.anomalies.open),
             hidden=self.anomalies.hidden,
-            costs={o.id: _cost(o, currencies.get(o.machine_id, "")) for o in rows},
-            kwh={o.id: " ".join(words.energy(o.delta_kwh)) for o in rows},
-            times={o.id: _when(o, zones.get(o.machine_id), now) for o in rows},
+            costs={
+                i: _cost(one, sites[i].factory.currency) for one in rows if (i := one.id) in sites
+            },
+            kwh={one.id: _signed(one.delta_kwh) for one in rows},
+            times={i: _when(one, sites[i].zone, now) for one in rows if (i := one.id) in sites},
         )
-        del utc
+
+    def _render_jobs(self, now: int) -> None:
+        rows, zone = self.jobs.rows, self.plant.zone
+        models = self._seen.models if self._seen else {}
+        self._jobs.show(
+            "jobs.html",
+            known=self.plant.is_known,
+            rows=rows,
+            active={j.id for j in rows if j.version and models.get(j.machine_id) == j.version},
+            times={j.id: words.clock(j.ended_at or j.created_at, zone, now) for j in rows},
+        )
+
+
+def _cost(one: Found, currency: str) -> str:
+    return f"{'+' if one.delta_cost > 0 else ''}{_minus(f'{one.delta_cost:.2f}')} {currency}"
+
+
+def _signed(kwh: float) -> str:
+    return f"{'+' if kwh > 0 else ''}{_minus(f'{kwh:.1f}')} kWh"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _when(one: Found, zone: ZoneInfo, now: int) -> str:
+    start = words.clock(one.started_at, zone, now)
+    return start if one.ended_at is None else f"{start} to {words.clock(one.ended_at, zone, now)}"
+
+
+def _spark(curve: tuple[float, ...]) -> str:
+    """Return the small curve as a path; a gap is a gap."""
+    known = [value for value in curve if not math.isnan(value)]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    scale = (HEIGHT - 4) / max(high - low, 0.1 * high, 1e-9)
+    step, pen, parts = WIDTH / max(1, len(curve) - 1), "M", []
+    for i, value in enumerate(curve):
+        if math.isnan(value):
+            pen = "M"
+            continue
+        parts.append(f"{pen}{i * step:.0f} {HEIGHT - 2 - (value - low) * scale:.1f}")
+        pen = "L"
+    return "".join(parts)

@@ -13,25 +13,17 @@ from app.views import theme
 from app.views.markup import Markup
 from app.views.overview import Overview
 from app.views.pill import Pill
+from app.views.place import IN_ADDRESS, Place
 from app.views.session import Session
 from app.views.toasts import ToastArea
 from enms_core.store.times import now_us
 
 PAGES = {"overview": Overview}
 
-TITLES = {"overview": "Overview"}
-
-SHEET = """
-:host { font-family: var(--font); }
-.header { box-shadow: none !important; }
-"""
-
 
 def serve() -> None:
     """Build the page that the address asks for and serve it to this session."""
-    pn.extension(
-        reconnect=True, notifications=False, loading_indicator=False, throttled=True
-    )
+    pn.extension(reconnect=True, notifications=False, loading_indicator=False, throttled=True)
     Shell(server.current()).page.servable(title="EnMS")
 
 
@@ -43,10 +35,11 @@ class Shell:
         self.connection = Connection()
         self.toasts = Toasts(lambda job_id: self.view.jobs.name_of(job_id))
         self._area, self._pill = ToastArea(), Pill(boot=server.BOOT)
-        dark = pn.state.session_args.get("theme", [b""])[0] == b"dark"
+        place = Place()
+        pn.state.location.sync(place, IN_ADDRESS)
         self.session = Session(running, self.deliver, self.tick)
-        self.view = PAGES["overview"](running, self.session, self.tell, dark=dark)
-        self.page = self._page("overview", dark=dark)
+        self.view = PAGES["overview"](running, self.session, place, self.tell)
+        self.page = self._page(dark=place.theme == "dark")
 
     def tell(self, toast: Toast) -> None:
         """Show a toast that no event told."""
@@ -73,9 +66,9 @@ class Shell:
             text = "Values are read from the store until it is back."
             self.tell(Toast(kind="warning", title="Redis is away", text=text))
 
-    def _page(self, name: str, *, dark: bool) -> pmui.Page:
+    def _page(self, *, dark: bool) -> pmui.Page:
         brand = Markup(css_classes=["brand-box"], align="center")
-        brand.show("brand.html", page=TITLES[name])
+        brand.show("brand.html", page=self.view.title)
         colors = {"--font": theme.FONT}
         page = pmui.Page(
             title="",
@@ -83,7 +76,7 @@ class Shell:
             dark_theme=dark,
             theme_config=theme.THEME,
             busy_indicator=None,
-            header=[brand, *self.view.controls],
+            header=[brand, pn.Spacer(sizing_mode="stretch_width"), *self.view.controls],
             main=[self.view.layout, self._area, self._pill],
             sx={
                 "&.mui-light": {**theme.variables(theme.LIGHT), **colors},
@@ -99,5 +92,4 @@ class Shell:
             },
         )
         page.param.watch(lambda event: self.view.paint(dark=event.new), "dark_theme")
-        pn.state.location.sync(self.view.place, self.view.place_names)
         return page

@@ -16,9 +16,9 @@ def driver_frame(wide: pd.DataFrame) -> pd.DataFrame:
 
     `wide` has a tz-aware index in rising order and metrics as columns, NaN where none was read;
     rows may come at mixed spacing. `temperature_c` (°C) is the last value, `production_per_h`
-    (pieces an hour) the count of the trailing three minutes over the time it covers; at three minutes and
-    coarser the count over its interval. Both are held for three hours, else NaN; so a live caller
-    passes three hours of rows.
+    (pieces an hour) the count of the trailing three minutes over the time it covers; at three
+    minutes and coarser the count over its interval. Both are held for three hours, else NaN; so a
+    live caller passes three hours of rows.
     Where no driver was measured the frame has no columns. ValueError for a naive index.
 
     >>> times = pd.date_range("2026-10-05 06:00", periods=3, freq="15min", tz="Europe/Berlin")

@@ -30,7 +30,7 @@ class Monitor:
     ([], None)
     >>> monitor.take(minutes[-1:] + 60_000_000, np.array([90.0])).steps[0].episode.sign
     1
-    >>> monitor.take(minutes[-1:], np.array([20.0])).late == minutes[-1]
+    >>> bool(monitor.take(minutes[-1:], np.array([20.0])).late == minutes[-1])
     True
     """
 

@@ -89,9 +89,10 @@ def value_at(connection: sa.Connection, machine_id: str, metric: str, at_us: int
 
 def latest(connection: sa.Connection) -> list[tuple[str, str, int, float]]:
     """Return (machine_id, metric, time, value) of the newest reading of every series."""
+    every = readings.alias()
     newest = (
-        sa.select(sa.func.max(readings.c.time))
-        .where(readings.c.series_id == series.c.id)
+        sa.select(sa.func.max(every.c.time))
+        .where(every.c.series_id == series.c.id)
         .scalar_subquery()
     )
     query = sa.select(

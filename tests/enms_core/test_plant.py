@@ -16,9 +16,11 @@ def test_the_metrics_that_carry_energy_are_metrics():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "kw", "_kw", "power", "power_KW", "Power_kw", "power__kw", "power_kw ", " power_kw"]
-    + ["power_kw\n", "power-kw", "1power_kw", "power_furlong", "пower_kw", "power_kw\0", "power_"]
-    + [None, 1, 1.5, b"power_kw", ["power_kw"], "\ud800_kw"],
+    [
+        *["", "kw", "_kw", "power", "power_KW", "Power_kw", "power__kw", "power_kw ", " power_kw"],
+        *["power_kw\n", "power-kw", "1power_kw", "power_furlong", "p\u043ewer_kw", "power_kw\0"],
+        *["power_", "\ud800_kw", None, 1, 1.5, b"power_kw", ["power_kw"]],
+    ],
 )
 def test_what_is_no_metric(name):
     with pytest.raises(ValueError, match="does not end in a known unit"):

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from enms_core.baseline import driver_frame
+from enms_core.baseline.features import WINDOW
 
 NOON = pd.Timestamp("2026-10-06 12:00", tz="Europe/Berlin")
 
@@ -11,11 +12,12 @@ def frame(freq, n, **metrics):
     return pd.DataFrame(metrics, pd.date_range(NOON, periods=n, freq=freq))
 
 
-def test_rate_of_minutes_is_the_trailing_quarter_times_four():
+def test_rate_of_minutes_is_the_trailing_window_an_hour():
+    n = WINDOW // pd.Timedelta("1min")
     counts = np.random.default_rng(0).integers(0, 20, 90).astype(float)
     rate = driver_frame(frame("60s", 90, production_count=counts)).production_per_h
-    slow = [4 * counts[i - 14 : i + 1].sum() for i in range(15, 90)]
-    np.testing.assert_allclose(rate.iloc[15:], slow)
+    slow = [counts[i - n + 1 : i + 1].sum() * 60 / n for i in range(n, 90)]
+    np.testing.assert_allclose(rate.iloc[n:], slow)
 
 
 @pytest.mark.parametrize(("freq", "per_hour"), [("15min", 4), ("30min", 2), ("1h", 1)])

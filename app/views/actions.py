@@ -1,0 +1,61 @@
+"""What a person can start from the page: a training, a detection."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+
+from app.models.toasts import Toast
+from app.server import Server
+from app.views.session import Session
+from enms_core.store import Unavailable
+
+log = logging.getLogger(__name__)
+
+NOBODY = "the page"
+
+
+class Actions:
+    """Runs what was asked for in a thread, and says at once when it could not be started."""
+
+    def __init__(self, server: Server, session: Session, tell: Callable[[Toast], None]) -> None:
+        self._server, self._session, self._tell = server, session, tell
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._who = pn.state.user or NOBODY
+
+    def train(self, machine: str | None) -> None:
+        """Ask for a training of the machine's baseline."""
+        if not machine:
+            text = "Choose a machine first."
+            self._tell(Toast(kind="warning", title="Nothing to train", text=text))
+            return
+        plant = self._server.plant
+        self._start(lambda: plant.train(machine, model="baseline", requested_by=self._who))
+
+    def detect(self, machine: str | None) -> None:
+        """Ask for a detection over the last day, of one machine or of all."""
+        plant = self._server.plant
+        self._start(lambda: plant.request_detection(machine, requested_by=self._who))
+        title = f"Detection over {machine or 'all machines'} asked for"
+        self._tell(Toast(kind="info", title=title, text="What it finds appears here."))
+
+    def _start(self, work: Callable[[], Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, work: Callable[[], Any]) -> None:
+        try:
+            await asyncio.to_thread(work)
+        except (ValueError, LookupError) as error:
+            self._failed(str(error.args[0] if error.args else error))
+        except Unavailable:
+            log.warning("the store does not answer", exc_info=True)
+            self._failed("The store does not answer; try again when it does.")
+        self._server.reader.ask()
+
+    def _failed(self, text: str) -> None:
+        with self._session.writing():
+            self._tell(Toast(kind="danger", title="Not started", text=text))
