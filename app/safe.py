@@ -51,6 +51,7 @@ _environment.filters |= {
     "kw": words.kw,
     "short": words.short,
     "energy": words.energy,
+    "same_unit": words.same_unit,
     "mass": words.mass,
     "deviation": words.deviation,
 }

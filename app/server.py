@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from dataclasses import dataclass, field
 
@@ -64,19 +65,20 @@ def start(settings: Settings) -> Server:
 
 async def run(server: Server) -> None:
     """Bring the store up to date, then follow its events and what it holds until the end."""
-    while not await asyncio.to_thread(_migrated, server.plant):
-        await asyncio.sleep(STORE_PAUSE_S)
+    await asyncio.to_thread(_migrate, server.plant)
     log.info("following the events of %s", server.plant)
     await asyncio.gather(server.hub.run(), server.reader.run())
 
 
-def _migrated(plant: Plant) -> bool:
-    try:
-        plant.store.migrate()
-    except Unavailable as error:
-        log.warning("the store does not answer, trying again: %s", error)
-        return False
-    return True
+def _migrate(plant: Plant) -> None:
+    while True:
+        try:
+            plant.store.migrate()
+        except Unavailable as error:
+            log.warning("the store does not answer, trying again: %s", error)
+            time.sleep(STORE_PAUSE_S)
+        else:
+            return
 
 
 def _wake_all() -> None:

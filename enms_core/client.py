@@ -5,21 +5,23 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from enms_core import ingest, jobs
-from enms_core.baseline import EnergyBaseline
 from enms_core.bus import Bell, locator
-from enms_core.plant import Factory, Machine
+from enms_core.plant import Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import Store, anomalies, events, machines, models, progress, readings, scores
 from enms_core.store import jobs as stored_jobs
+from enms_core.store.jobs import MODEL_TYPES
 from enms_core.store.models import ModelVersion
 from enms_core.store.times import index_of, now_us, to_us
-from enms_core.training import MODELS
 from enms_core.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    from enms_core.baseline import EnergyBaseline
 
 When = datetime | str
 
@@ -53,7 +55,7 @@ class Plant:
         return pd.DataFrame(rows, columns=["id", "name", "type", "rated_kw", "factory", "timezone"])
 
     def machine(self, name_or_id: str) -> Machine:
-        """Return a machine; raise LookupError naming the known ones."""
+        """Return a machine; raise Unknown naming the known ones."""
         with self.store.read() as connection:
             return machines.find(connection, name_or_id)
 
@@ -136,15 +138,17 @@ class Plant:
             found = models.versions(connection, machine_id)
         return pd.DataFrame([_model_row(names, version) for version in found])
 
-    def model(self, machine: str, version: int | None = None) -> EnergyBaseline:
-        """Return a model version, by default the active one; raise LookupError if there is none."""
+    def model(self, machine: str, version: int | None = None) -> "EnergyBaseline":
+        """Return a model version, by default the active one; raise Unknown if there is none."""
+        from enms_core.baseline import EnergyBaseline  # scikit-learn takes a second to import
+
         found = self.machine(machine)
         with self.store.read() as connection:
             known = models.versions(connection, found.id)
         for candidate in known:
             if version in (None, candidate.version) and (version or candidate.state == "active"):
                 return EnergyBaseline.from_json(candidate.model)
-        raise LookupError(f"machine {found.name!r} has no such model; train one first")
+        raise Unknown(f"machine {found.name!r} has no such model; train one first")
 
     # -- to act ---------------------------------------------------------------------------------
 
@@ -169,8 +173,9 @@ class Plant:
         self, machine: str, model: str = "baseline", *, requested_by: str | None = None
     ) -> TrainingJob:
         """Ask for a training and return its job at once; a running one of the same is joined."""
-        if model not in MODELS:
-            raise ValueError(f"model {model!r} is unknown; it must be one of {', '.join(MODELS)}")
+        if model not in MODEL_TYPES:
+            known = ", ".join(MODEL_TYPES)
+            raise ValueError(f"model {model!r} is unknown; it must be one of {known}")
         found = self.machine(machine)
         job = jobs.submit(
             self.store, self.bell, self.locate, found.id, model, requested_by or _me()

@@ -46,6 +46,10 @@ _METRIC = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 NAME_LENGTH = 200
 
 
+class Unknown(LookupError):
+    """There is no machine, job or model of that name."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A quantity a machine measures; its name ends in its unit.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -125,7 +125,7 @@ def _times(
 def _time(value: Any) -> tuple[datetime | None, str]:
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(at, datetime) or pd.isna(at) or at.year > MAXYEAR:
+        if not isinstance(at, datetime) or pd.isna(at) or not MINYEAR <= at.year <= MAXYEAR:
             return None, "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
         if at.tzinfo is None:
             return None, "time has no zone; give an offset such as +01:00"

@@ -12,6 +12,7 @@ from enms_core.events import AnomalyDetected, AnomalyUpdated, Envelope
 from enms_core.store.times import to_us
 
 SHOWN = 8
+FILLED = 4  # with what ended lately, if no more is open
 
 
 class RecentAnomalies(param.Parameterized):
@@ -57,7 +58,8 @@ class RecentAnomalies(param.Parameterized):
         """What the list shows: all that is open, filled up with what ended last."""
         ended = [one for one in self._found.values() if not one.is_open and self._is_shown(one)]
         ended.sort(key=lambda one: one.ended_at or one.started_at, reverse=True)
-        return [*self.open, *ended][: max(SHOWN, 0)]
+        opened = self.open[:SHOWN]
+        return [*opened, *ended[: max(0, FILLED - len(opened))]]
 
     @property
     def hidden(self) -> int:

@@ -56,6 +56,7 @@ class LiveCurve(param.Parameterized):
         super().__init__(**params)
         self.last = 0  # time of the newest point (us)
         self._is_gap = False
+        self._machines = 0
 
     @property
     def width(self) -> Span:
@@ -66,29 +67,35 @@ class LiveCurve(param.Parameterized):
         """Go on after these points of the past."""
         times = points["time"]
         self.last = int(times[-1] * 1000) if times else 0
-        self._is_gap = False
+        self._is_gap, self._machines = False, 0
 
-    def advance(self, plant: PlantNow, now_us: int) -> Points:
+    def advance(self, plant: PlantNow) -> Points:
         """Return the points that are new by now: usually one or none."""
         rows = [r for r in plant.rows if self.machine in ("", r.machine.name)]
         live = [r for r in rows if not r.is_stale and r.power is not None and r.at is not None]
         at = max((r.at for r in live if r.at is not None), default=0)
         if not live:
-            return self._gap(now_us)
+            return self._gap()
         step = self.width.step_us if self.machine == "" or self.width.is_averaged else 1
         if at < self.last + step:
             return _no_points()
-        self.last, self._is_gap = at, False
+        broken = self._is_gap or 0 < self._machines != len(live)  # no line leads there
+        gap = [self.last / 1000 + 1, at / 1000 - 1] if broken and self.last else []
+        self.last, self._is_gap, self._machines = at, False, len(live)
         value = np.array([r.power for r in live], dtype=float)
         band = np.array([[r.expected, r.lower, r.upper] for r in live], dtype=float)
         total = _summed(value, *band.T)
-        return {"time": [at / 1000], **{name: [float(total[name])] for name in COLUMNS}}
+        nothing = [float("nan")] * len(gap)
+        return {
+            "time": [*gap, at / 1000],
+            **{name: [*nothing, float(total[name])] for name in COLUMNS},
+        }
 
-    def _gap(self, now_us: int) -> Points:
+    def _gap(self) -> Points:
         if self._is_gap or not self.last:
             return _no_points()
         self._is_gap = True
-        return {"time": [now_us / 1000], **{name: [float("nan")] for name in COLUMNS}}
+        return {"time": [self.last / 1000 + 1], **{name: [float("nan")] for name in COLUMNS}}
 
 
 def history(
@@ -107,18 +114,20 @@ def history(
 
 
 def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with an empty row in every gap, so that a line breaks there.
+    """Return the frame with empty rows at both ends of every gap, so that a line breaks there.
 
     >>> at = pd.to_datetime([0, 5, 10, 60, 65, 70], unit="s", utc=True)
     >>> with_gaps(pd.DataFrame({"value": [1.0] * 6}, index=at))["value"].tolist()
-    [1.0, 1.0, 1.0, nan, 1.0, 1.0, 1.0]
+    [1.0, 1.0, 1.0, nan, nan, 1.0, 1.0, 1.0]
     """
     if len(frame) < 3:
         return frame
     steps = frame.index.to_series().diff()
     usual = steps.rolling(NEIGHBOURS, center=True, min_periods=1).median()
-    after = frame.index[(steps > STALE_INTERVALS * usual).to_numpy()]
-    breaks = pd.DataFrame(np.nan, index=after - pd.Timedelta("1ms"), columns=frame.columns)
+    after = np.flatnonzero(steps > STALE_INTERVALS * usual)
+    little = pd.Timedelta("1ms")
+    ends = frame.index[after - 1] + little, frame.index[after] - little
+    breaks = pd.DataFrame(np.nan, index=ends[0].append(ends[1]), columns=frame.columns)
     return pd.concat([frame, breaks]).sort_index() if len(after) else frame
 
 
@@ -133,8 +142,10 @@ def _plant(frames: Sequence[pd.DataFrame], grid: "np.ndarray") -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS), index=pd.to_datetime([], utc=True))
     table = np.stack(held)  # machine, time, column
     total = _summed(*(table[:, :, i] for i in range(len(COLUMNS))))
-    index = pd.to_datetime(grid, unit="us", utc=True)
-    return pd.DataFrame({name: total[name] for name in COLUMNS}, index=index)
+    machines = (~np.isnan(table[:, :, 0])).sum(axis=0)
+    broken = np.diff(machines, prepend=machines[0]) != 0  # a sum of others: no line leads there
+    columns = {name: np.where(broken, np.nan, total[name]) for name in COLUMNS}
+    return pd.DataFrame(columns, index=pd.to_datetime(grid, unit="us", utc=True))
 
 
 def _held(frame: pd.DataFrame, grid: "np.ndarray") -> "np.ndarray":

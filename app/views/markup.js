@@ -77,7 +77,7 @@ function glow(node) {
 
 export function render({model, el}) {
   const root = document.createElement("div")
-  root.className = "markup"
+  root.className = "part"
   let offset = 0
   const update = () => {
     offset = model.clock - Date.now()

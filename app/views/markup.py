@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -21,10 +21,10 @@ class Markup(JSComponent):
     clock = param.Integer(0, doc="The server's time when that was made, in ms.")
 
     _esm = HERE / "markup.js"
-    _stylesheets = [CSS]
+    _stylesheets: ClassVar[list[str]] = [CSS]
 
     def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
+        super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
         self._on_act: Callable[[str, str], None] | None = None
 
     def show(self, template: str, **values: Any) -> None:

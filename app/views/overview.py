@@ -156,18 +156,17 @@ class Overview:
     def _render_anomalies(self, now: int) -> None:
         rows = self.anomalies.rows
         machines = {machine.id: machine for machine in self.plant.machines}
-        sites = {one.id: machines[one.machine_id] for one in rows if one.machine_id in machines}
+        rows = [one for one in rows if one.machine_id in machines]
+        of = {one.id: machines[one.machine_id] for one in rows}
         self._anomalies.show(
             "anomalies.html",
             known=self.plant.is_known,
-            rows=[one for one in rows if one.id in sites],
+            rows=rows,
             open=len(self.anomalies.open),
             hidden=self.anomalies.hidden,
-            costs={
-                i: _cost(one, sites[i].factory.currency) for one in rows if (i := one.id) in sites
-            },
+            costs={one.id: _cost(one, of[one.id].factory.currency) for one in rows},
             kwh={one.id: _signed(one.delta_kwh) for one in rows},
-            times={i: _when(one, sites[i].zone, now) for one in rows if (i := one.id) in sites},
+            times={one.id: _when(one, of[one.id].zone, now) for one in rows},
         )
 
     def _render_jobs(self, now: int) -> None:

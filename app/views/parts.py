@@ -11,6 +11,9 @@ from app.views.markup import Markup
 
 CARD = (Path(__file__).parent / "card.css").read_text(encoding="utf-8")
 
+# The label is a name for who listens to the page; who sees it sees the choice itself.
+SELECT = "label, legend { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
+
 
 def card(area: str, *content: Any) -> pn.Column:
     """Return a card for an area of the page's grid."""
@@ -24,6 +27,7 @@ def card(area: str, *content: Any) -> pn.Column:
 
 def bar(*content: Any) -> pn.Row:
     """Return a row that wraps: the first takes the room, what can be pressed stands behind."""
+    content[0].css_classes = [*content[0].css_classes, "grow"]
     return pn.Row(*content, css_classes=["bar"], stylesheets=[CARD], sizing_mode="stretch_width")
 
 
@@ -43,7 +47,8 @@ def select(label: str, width: int, hook: str) -> Any:
         label=label,
         margin=0,
         css_classes=[hook],
-        sx={"& .MuiSelect-select": {"py": "7px", "fontSize": "14px"}},
+        sx={"color": "var(--text)", "& .MuiSelect-select": {"py": "7px", "fontSize": "14px"}},
+        stylesheets=[SELECT],
     )
 
 

@@ -52,11 +52,14 @@ class PowerCard:
             color="primary",
             margin=0,
             css_classes=["span-select"],
+            sx={"& .MuiToggleButton-root": {"px": "12px", "py": "6px", "whiteSpace": "nowrap"}},
         )
         self._machine.param.watch(self._on_machine, "value")
         self._span.param.watch(self._on_span, "value")
         figure = pn.pane.Bokeh(self._chart.figure, sizing_mode="stretch_both", min_height=250)
-        self.layout = card("curve", bar(self._head, self._machine, self._span), figure)
+        top = bar(self._head, self._machine, self._span)
+        top.css_classes = [*top.css_classes, "wraps"]
+        self.layout = card("curve", top, figure)
 
     def offer(self) -> None:
         """Offer the machines there are, and show the one that the address asks for."""
@@ -81,8 +84,9 @@ class PowerCard:
     def update(self, now: int) -> None:
         """Go on to this moment."""
         if self._loading is None:
-            self._chart.stream(self._curve.advance(self._plant, now))
+            self._chart.stream(self._curve.advance(self._plant))
         self._chart.move((now - self._curve.width.us) / 1000, now / 1000)
+        self._chart.fit()
         self._shade(now)
 
     def paint(self, *, dark: bool) -> None:
@@ -127,7 +131,7 @@ class PowerCard:
         shades = [_shade_of(one) for one in found]
         if any(shade.end is None for shade in shades) or shades != self._shades:
             self._shades = shades
-            self._chart.shade(shades, (now - self._curve.width.us) / 1000, now / 1000)
+            self._chart.shade(shades, now / 1000)
 
     def _on_machine(self, event: Any) -> None:
         self._place.machine = "" if event.new in (None, ALL_MACHINES) else event.new

@@ -8,6 +8,7 @@ from bokeh.document import Document
 from panel.io import unlocked
 from panel.io.state import set_curdoc
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 
 from app.mailbox import Delivery, Mailbox
 from app.server import Server
@@ -47,17 +48,13 @@ class Session:
             deliver(mail)
 
     def _stalled(self) -> bool:
-        """Whether the browser has not yet taken what was last sent to it."""
-        context = self._document.session_context
-        session = getattr(context, "session", None)
-        return any(_is_full(connection) for connection in _connections(session))
+        """Whether the browser is away, or has not yet taken what was last sent to it."""
+        session = getattr(self._document.session_context, "session", None)
+        streams = [_stream(c) for c in getattr(session, "_subscribed_connections", ())]
+        is_open = [stream for stream in streams if stream is not None and not stream.closed()]
+        return not is_open or any(stream.writing() for stream in is_open)
 
 
-def _connections(session: object) -> list[object]:
-    return list(getattr(session, "_subscribed_connections", ()))
-
-
-def _is_full(connection: object) -> bool:
-    socket = getattr(getattr(connection, "_socket", None), "ws_connection", None)
-    stream = getattr(socket, "stream", None)
-    return stream is not None and not stream.closed() and stream.writing()
+def _stream(connection: object) -> IOStream | None:
+    handler = getattr(connection, "_socket", None)
+    return getattr(getattr(handler, "ws_connection", None), "stream", None)

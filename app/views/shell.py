@@ -12,7 +12,7 @@ from app.models.toasts import Toast, Toasts
 from app.views import theme
 from app.views.markup import Markup
 from app.views.overview import Overview
-from app.views.pill import Pill
+from app.views.pill import ConnectionPill
 from app.views.place import IN_ADDRESS, Place
 from app.views.session import Session
 from app.views.toasts import ToastArea
@@ -23,7 +23,7 @@ PAGES = {"overview": Overview}
 
 def serve() -> None:
     """Build the page that the address asks for and serve it to this session."""
-    pn.extension(reconnect=True, notifications=False, loading_indicator=False, throttled=True)
+    pn.extension(reconnect=True, notifications=False, respect_explicit_sizing=True)
     Shell(server.current()).page.servable(title="EnMS")
 
 
@@ -34,7 +34,7 @@ class Shell:
         self._server = running
         self.connection = Connection()
         self.toasts = Toasts(lambda job_id: self.view.jobs.name_of(job_id))
-        self._area, self._pill = ToastArea(), Pill(boot=server.BOOT)
+        self._area, self._pill = ToastArea(), ConnectionPill(boot=server.BOOT)
         place = Place()
         pn.state.location.sync(place, IN_ADDRESS)
         self.session = Session(running, self.deliver, self.tick)
@@ -88,6 +88,7 @@ class Shell:
                     "borderBottom": "1px solid var(--line)",
                     "boxShadow": "none",
                 },
+                "& .MuiToolbar-root": {"minHeight": "56px !important", "height": "56px"},
                 "& main": {"backgroundColor": "var(--ground)"},
             },
         )

@@ -35,8 +35,7 @@ export function render({model}) {
   const stack = document.createElement("div")
   stack.className = "stack"
   stack.setAttribute("aria-label", "Messages")
-  model.on("msg:custom", (event) => {
-    const told = event.data
+  model.on("msg:custom", (told) => {
     let toast = [...stack.children].find((one) => told.key && one.dataset.key === told.key)
     if (!toast) {
       toast = element("div", "toast", stack)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from panel.custom import JSComponent
 
@@ -14,7 +15,7 @@ class ToastArea(JSComponent):
     """Stacks toasts, at most five; the text is set as text, never as markup."""
 
     _esm = HERE / "toasts.js"
-    _stylesheets = [(HERE / "toasts.css").read_text(encoding="utf-8")]
+    _stylesheets: ClassVar[list[str]] = [(HERE / "toasts.css").read_text(encoding="utf-8")]
 
     def show(self, toasts: Iterable[Toast]) -> None:
         """Show these toasts."""

@@ -101,5 +101,3 @@ class Monitor:
 def _scores(scored: pd.DataFrame) -> list[Score]:
     rows = scored[list(Score._fields)].to_numpy().tolist()
     return [Score(*row) for row in rows]
-
-

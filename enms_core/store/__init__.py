@@ -7,10 +7,7 @@ A subject is a module of functions over a connection (`readings`, `anomalies`, `
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import alembic.command
-import alembic.config
 import sqlalchemy as sa
 
 from enms_core.store import dialect, progress, schema
@@ -46,11 +43,10 @@ class Store:
 
     def migrate(self) -> "Store":
         """Bring the tables to this version; may be called by many at once."""
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        from enms_core.store.migrations import upgrade  # Alembic is slow to import and rarely used
+
         with self.write() as connection:
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            upgrade(connection)
             dialect.insert_new(
                 connection, schema.progress, [{"name": "epoch", "value": str(uuid.uuid4())}]
             )

@@ -104,4 +104,4 @@ def open_counts(connection: sa.Connection) -> dict[str, int]:
         .where(anomalies.c.state != "resolved")
         .group_by(anomalies.c.severity)
     )
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())

@@ -42,7 +42,7 @@ def totals(connection: sa.Connection, start_us: int, end_us: int | None = None) 
     )
     if end_us is not None:
         query = query.where(energy.c.start < end_us)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def frame(connection: sa.Connection, machine_id: str, start_us: int, end_us: int) -> pd.DataFrame:

@@ -7,10 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from enms_core.plant import Unknown
 from enms_core.store.schema import jobs
 from enms_core.store.times import now_us
 
 ACTIVE = ("queued", "running")
+MODEL_TYPES = ("baseline",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,10 @@ def add(connection: sa.Connection, machine_id: str, model_type: str, requested_b
 
 
 def get(connection: sa.Connection, job_id: str) -> Job:
-    """Return a job; raise LookupError where there is none."""
+    """Return a job; raise Unknown where there is none."""
     row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
     if row is None:
-        raise LookupError(f"job {job_id!r} is unknown")
+        raise Unknown(f"job {job_id!r} is unknown")
     return _job(row)
 
 
@@ -91,7 +93,7 @@ def change(
 def counts(connection: sa.Connection) -> dict[str, int]:
     """Return the number of jobs by state."""
     query = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _job(row: sa.RowMapping) -> Job:

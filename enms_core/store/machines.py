@@ -4,7 +4,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from enms_core.plant import Factory, Machine
+from enms_core.plant import Factory, Machine, Unknown
 from enms_core.store.schema import factories, machines
 
 
@@ -20,13 +20,13 @@ def all_machines(connection: sa.Connection) -> list[Machine]:
 
 
 def find(connection: sa.Connection, name_or_id: str) -> Machine:
-    """Return the machine of that name or id; raise LookupError naming the known ones."""
+    """Return the machine of that name or id; raise Unknown naming the known ones."""
     known = all_machines(connection)
     for machine in known:
         if name_or_id in (machine.name, machine.id):
             return machine
     names = ", ".join(machine.name for machine in known) or "none yet"
-    raise LookupError(f"machine {name_or_id!r} is unknown; known are: {names}")
+    raise Unknown(f"machine {name_or_id!r} is unknown; known are: {names}")
 
 
 def add(connection: sa.Connection, machine: Machine) -> Machine:

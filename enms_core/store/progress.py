@@ -22,4 +22,4 @@ def starting_with(connection: sa.Connection, prefix: str) -> dict[str, str]:
     query = sa.select(progress.c.name, progress.c.value).where(
         progress.c.name.startswith(prefix, autoescape=True)
     )
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())

@@ -142,7 +142,7 @@ def _series_ids(
     missing = pairs - known.keys()
     if not missing:
         return known
-    ids = dict(connection.execute(sa.select(machines.c.name, machines.c.id)).tuples().all())
+    ids = dict(connection.execute(sa.select(machines.c.name, machines.c.id)).all())
     rows = [{"machine_id": ids[name], "metric": metric} for name, metric in sorted(missing)]
     connection.execute(sa.insert(series), rows)
     return {(name, metric): number for name, metric, number in connection.execute(query)}

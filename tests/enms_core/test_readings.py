@@ -85,7 +85,7 @@ NO_ZONE = "time has no zone; give an offset such as +01:00"
 NO_TIMES = [
     *[None, np.nan, pd.NA, pd.NaT, "", " ", "now", "yesterday", "nan", "NaT", "14:00", "\ud800"],
     *["2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-22T25:00:00Z", "0000-01-01T00Z"],
-    *["2026-11-22T13:59:60Z", "10000-01-01T00:00:00Z", "2026-11-22T13:59:00+25:00", "\0" + AT],
+    *["10000-01-01T00:00:00Z", "2026-11-22T13:59:00+25:00", "\0" + AT],
     *["2026-11-22T13:59:00 Europe/Berlin", "2026-11-22T13:59:00[Europe/Berlin]", "22.11.2026"],
     *[AT + " ", AT + "\0", "11/22/2026 13:59", 1763819940, 1763819940.5, "1763819940", 10**30],
     *[True, [], {}, [AT], b"2026-11-22T13:59:00Z", np.datetime64("2026-11-22"), date(2026, 11, 22)],
@@ -104,7 +104,7 @@ def test_what_is_no_time(time):
     "time",
     [
         *["2026-11-22T13:59:00", "2026-11-22 13:59", "2026-11-22", "20261122T1359"],
-        *["0001-01-01T00:00", datetime.min, datetime.max, pd.Timestamp("2026-11-22 13:59")],
+        *["0001-01-01T00:00", "9999-12-31T23:59", pd.Timestamp("2026-11-22 13:59")],
     ],
 )
 def test_what_has_no_zone(time):
@@ -241,7 +241,7 @@ def test_aware_columns_of_every_unit(unit, zone):
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_a_gap_in_an_aware_column(unit):
-    times = pd.DatetimeIndex([AT, None, "2300-01-01T00Z"]).as_unit(unit)
+    times = pd.DatetimeIndex([AT, None, "2200-01-01T00Z"]).as_unit(unit)
     result = holds(typed(), check(typed(time=times), MACHINES, NOW))
     assert len(result.valid) == 1
     assert result.refused["time"].tolist()[0] == "NaT"

@@ -1,0 +1,39 @@
+"""Add or list machines."""
+
+import argparse
+
+from enms_core.client import connect
+from enms_core.plant import MACHINE_TYPES, Factory
+from enms_core.settings import Settings
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """Declare `add` and `list`."""
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    new = verbs.add_parser("add", help="Add a machine.")
+    new.add_argument("name")
+    new.add_argument("--type", choices=MACHINE_TYPES, default="other")
+    new.add_argument("--rated-kw", type=float)
+    new.add_argument("--factory", help="an existing or new one; by default one of the same name")
+    new.add_argument("--timezone", default="UTC", help="of the factory, such as Europe/Berlin")
+    new.set_defaults(verb=add)
+    verbs.add_parser("list", help="List the machines.").set_defaults(verb=show)
+
+
+def main(settings: Settings, args: argparse.Namespace) -> None:
+    """Do what the verb says."""
+    args.verb(settings, args)
+
+
+def add(settings: Settings, args: argparse.Namespace) -> None:
+    """Add it, and its factory where that is new."""
+    factory = Factory(args.factory or args.name, args.timezone)
+    machine = connect(settings).add_machine(
+        args.name, args.type, rated_kw=args.rated_kw, factory=factory
+    )
+    print(f"added {machine.name} ({machine.id}) at {machine.factory.name}, {args.timezone}")
+
+
+def show(settings: Settings, _args: argparse.Namespace) -> None:
+    """List the machines."""
+    print(connect(settings).machines().drop(columns="id").to_string(index=False))

@@ -1,0 +1,26 @@
+"""Tell by a system.alert when a part was restarted."""
+
+import argparse
+import sys
+
+from enms_core import supervise
+from enms_core.bus import Bell, locator
+from enms_core.events import SystemAlert
+from enms_core.settings import Settings
+from enms_core.store import Store, Unavailable, events
+
+
+def add_words(_parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def main(settings: Settings, _args: argparse.Namespace) -> None:
+    """Listen to the supervisor on stdin."""
+    store, bell = Store(settings.database_url), Bell(locator(settings))
+
+    def tell(alert: SystemAlert) -> None:
+        with store.write() as connection:
+            events.record(connection, alert)
+        bell.ring("events")
+
+    supervise.listen(tell, sys.stdin, sys.stdout, retry_on=(Unavailable, OSError))
