@@ -207,8 +207,9 @@ class Follower:
         await self._start()
         while True:
             try:
-                async for envelope in self._live():
-                    yield envelope
+                async with contextlib.aclosing(self._live()) as told:
+                    async for envelope in told:
+                        yield envelope
             except GONE as error:
                 self._degrade(error)
             except Unavailable as error:

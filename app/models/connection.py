@@ -1,6 +1,7 @@
 """How the events come, as the pill in the corner tells it."""
 
 from datetime import datetime
+from typing import Any
 
 import param
 
@@ -10,7 +11,7 @@ STATES = ("connecting", "live", "degraded")
 class Connection(param.Parameterized):
     """The server's side of the connection; the browser adds what only it can know."""
 
-    state = param.Selector(default="connecting", objects=list(STATES))
+    state: Any = param.Selector(default="connecting", objects=list(STATES))
     since_ms = param.Integer(0, doc="When the state began.")
     last_event_ms = param.Integer(default=None, allow_None=True)
     latency_ms = param.Number(default=None, allow_None=True, doc="Publication to here, median.")

@@ -7,6 +7,7 @@ as squares. A machine that is not judged counts with what it draws.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import param
 import sqlalchemy as sa
 
 from app.models.plant_now import PlantNow
-from app.models.trace import Trace
+from app.models.trace import Trace, times_us
 from enms_core.store import scores
 
 COLUMNS = ("value", "expected", "lower", "upper")
@@ -50,7 +51,7 @@ class LiveCurve(param.Parameterized):
     """The chosen machine, or the plant, over the chosen span."""
 
     machine = param.String("", doc="Name of the machine; empty means all that are shown.")
-    span = param.Selector(default="15 min", objects=list(SPANS))
+    span: Any = param.Selector(default="15 min", objects=list(SPANS))
 
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
@@ -122,12 +123,13 @@ def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if len(frame) < 3:
         return frame
-    steps = frame.index.to_series().diff()
+    steps = frame.index.to_series().diff().dt.total_seconds()
     usual = steps.rolling(NEIGHBOURS, center=True, min_periods=1).median()
     after = np.flatnonzero(steps > STALE_INTERVALS * usual)
     little = pd.Timedelta("1ms")
-    ends = frame.index[after - 1] + little, frame.index[after] - little
-    breaks = pd.DataFrame(np.nan, index=ends[0].append(ends[1]), columns=frame.columns)
+    index = pd.DatetimeIndex(frame.index)
+    ends = (index[after - 1] + little).append(index[after] - little)
+    breaks = pd.DataFrame(np.nan, index=ends, columns=frame.columns)
     return pd.concat([frame, breaks]).sort_index() if len(after) else frame
 
 
@@ -150,7 +152,7 @@ def _plant(frames: Sequence[pd.DataFrame], grid: "np.ndarray") -> pd.DataFrame:
 
 def _held(frame: pd.DataFrame, grid: "np.ndarray") -> "np.ndarray":
     """Return what was last read at every time of the grid, NaN where that is too long ago."""
-    times = frame.index.as_unit("us").asi8
+    times = times_us(frame)
     steps = pd.Series(np.diff(times, append=2 * times[-1] - times[-2] if len(times) > 1 else 0))
     usual = steps.rolling(NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
     at = np.searchsorted(times, grid, side="right") - 1
@@ -179,7 +181,7 @@ def _summed(
 
 
 def _points(frame: pd.DataFrame) -> Points:
-    times = frame.index.as_unit("us").asi8 / 1000
+    times = times_us(frame) / 1000
     return {
         "time": times.tolist(),
         **{name: frame[name].astype(float).tolist() for name in COLUMNS},

@@ -38,7 +38,7 @@ class Trace:
         if rows.empty:
             return self
         measured, expected = _compared(rows, self.until, self.day)
-        times = rows.index.as_unit("us").asi8
+        times = times_us(rows)
         return replace(
             self,
             until=int(times[-1]) + 1,
@@ -50,7 +50,7 @@ class Trace:
     @property
     def interval_us(self) -> int:
         """How often the machine usually reports."""
-        times = self.hour.index.as_unit("us").asi8[-WEIGHED:] if len(self.hour) else []
+        times = times_us(self.hour)[-WEIGHED:]
         if len(times) < 3:
             return 60_000_000
         return max(SHORTEST_US, int(np.median(np.diff(times))))
@@ -70,7 +70,7 @@ class Trace:
         minute = self.SPAN_US // POINTS
         out = np.full(POINTS, np.nan)
         if len(self.hour):
-            slot = (self.hour.index.as_unit("us").asi8 - (now_us - self.SPAN_US)) // minute
+            slot = (times_us(self.hour) - (now_us - self.SPAN_US)) // minute
             inside = (slot >= 0) & (slot < POINTS)
             values = self.hour["value"].to_numpy()[inside] * self.to_kw
             counts = np.bincount(slot[inside], minlength=POINTS)
@@ -79,9 +79,14 @@ class Trace:
         return [float(v) for v in out]
 
 
+def times_us(frame: pd.DataFrame) -> "np.ndarray":
+    """Return the times of the rows in microseconds UTC."""
+    return pd.DatetimeIndex(pd.to_datetime(frame.index, utc=True)).as_unit("us").asi8
+
+
 def _compared(rows: pd.DataFrame, since_us: int, day: int) -> tuple[float, float]:
     """Return value and expected, each times the time since the reading before, over new rows."""
-    times = rows.index.as_unit("us").asi8
+    times = times_us(rows)
     step = np.diff(times, prepend=times[0])
     usual = 3 * float(np.median(step[1:])) if len(step) > 1 else 0.0
     weight = np.minimum(step, usual) / 3.6e9

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import panel as pn
@@ -22,7 +23,6 @@ class Actions:
 
     def __init__(self, server: Server, session: Session, tell: Callable[[Toast], None]) -> None:
         self._server, self._session, self._tell = server, session, tell
-        self._tasks: set[asyncio.Task[None]] = set()
         self._who = pn.state.user or NOBODY
 
     def train(self, machine: str | None) -> None:
@@ -32,19 +32,16 @@ class Actions:
             self._tell(Toast(kind="warning", title="Nothing to train", text=text))
             return
         plant = self._server.plant
-        self._start(lambda: plant.train(machine, model="baseline", requested_by=self._who))
+        work = partial(plant.train, machine, model="baseline", requested_by=self._who)
+        self._session.start(self._run(work))
 
     def detect(self, machine: str | None) -> None:
         """Ask for a detection over the last day, of one machine or of all."""
         plant = self._server.plant
-        self._start(lambda: plant.request_detection(machine, requested_by=self._who))
+        work = partial(plant.request_detection, machine, requested_by=self._who)
+        self._session.start(self._run(work))
         title = f"Detection over {machine or 'all machines'} asked for"
         self._tell(Toast(kind="info", title=title, text="What it finds appears here."))
-
-    def _start(self, work: Callable[[], Any]) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, work: Callable[[], Any]) -> None:
         try:

@@ -3,9 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from bokeh.core.properties import value
 from bokeh.models import (
+    BasicTicker,
     ColumnDataSource,
+    DatetimeTicker,
     DatetimeTickFormatter,
     HoverTool,
     Range1d,
@@ -48,6 +52,7 @@ class Chart:
         self._shaded = ColumnDataSource(
             {name: [] for name in ("left", "right", "color", "label", "at")}
         )
+        self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=10)
         self.figure = self._figure()
         self._glyphs = self._draw()
         self.paint(dark=dark)
@@ -66,19 +71,19 @@ class Chart:
 
     def move(self, start_ms: float, end_ms: float) -> None:
         """Show this part of time."""
-        self.figure.x_range.update(start=start_ms + self.offset_ms, end=end_ms + self.offset_ms)
+        self._x.update(start=start_ms + self.offset_ms, end=end_ms + self.offset_ms)
 
     def fit(self) -> None:
         """Fit the powers in view; the axis stays as it is while they fill it well."""
-        first = self.figure.x_range.start
+        first = self._x.start
         seen = [i for i, t in enumerate(self._line.data["time"]) if t >= first]
         lows, highs = ([self._line.data[name][i] for i in seen] for name in ("lower", "upper"))
         values = [self._line.data["value"][i] for i in seen]
         known = [v for v in (*values, *lows, *highs) if v == v]  # not NaN
         if known:
-            axis = self.figure.y_range
-            start, end = fitted((axis.start, axis.end), min(known), max(known))
-            axis.update(start=start, end=end)
+            shown = float(self._y.start), float(self._y.end)  # type: ignore[arg-type]
+            start, end = fitted(shown, min(known), max(known))
+            self._y.update(start=start, end=end)
 
     def shade(self, shades: Sequence[Shade], now_ms: float) -> None:
         """Shade these intervals; one without an end is shaded up to now."""
@@ -100,14 +105,12 @@ class Chart:
         band.glyph.fill_alpha = 0.22 if dark else 0.16
         measured.glyph.line_color = palette["text"]
         dot.glyph.update(fill_color=palette["text"], line_color=palette["surface"])
-        self.figure.background_fill_color = palette["surface"]
-        self.figure.border_fill_color = palette["surface"]
         for axis in self.figure.axis:
             axis.major_label_text_color = palette["quiet"]
         for grid in self.figure.grid:
             grid.grid_line_color = palette["line"]
 
-    def _columns(self, points: Points) -> dict[str, list[float]]:
+    def _columns(self, points: Points) -> dict[str, Any]:
         """Return the columns of the source: an area cannot break, so it closes in a gap."""
         columns = {**points, "time": [t + self.offset_ms for t in points["time"]]}
         level = self._level(points)
@@ -127,8 +130,8 @@ class Chart:
     def _figure(self) -> figure:
         plot = figure(
             x_axis_type="datetime",
-            x_range=Range1d(start=0, end=1),
-            y_range=Range1d(start=0, end=10),
+            x_range=self._x,
+            y_range=self._y,
             toolbar_location=None,
             tools=[],
             sizing_mode="stretch_both",
@@ -137,18 +140,20 @@ class Chart:
             min_border_right=10,
             lod_threshold=None,
             outline_line_color=None,
+            background_fill_alpha=0,
+            border_fill_alpha=0,
         )
         plot.extra_y_ranges = {"share": Range1d(start=0, end=1)}
         plot.xgrid.visible = False
         plot.xaxis.formatter = TICKS
-        plot.xaxis.ticker.desired_num_ticks = 5
-        plot.yaxis.ticker.desired_num_ticks = 4
+        plot.xaxis.ticker = DatetimeTicker(desired_num_ticks=5)
+        plot.yaxis.ticker = BasicTicker(desired_num_ticks=4)
         for axis in plot.axis:
             axis.update(axis_line_color=None, major_tick_line_color=None)
             axis.update(minor_tick_line_color=None, major_label_text_font_size="13px")
         return plot
 
-    def _draw(self) -> list[object]:
+    def _draw(self) -> list[Any]:
         plot = self.figure
         shade = plot.vstrip(
             x0="left", x1="right", source=self._shaded, fill_color="color", line_color=None
@@ -169,6 +174,7 @@ class Chart:
             text_color="color",
             text_font_size="12px",
             text_font_style="bold",
+            text_font=value("sans-serif"),
             text_baseline="top",
             x_offset=6,
             y_offset=4,
@@ -201,7 +207,7 @@ def fitted(shown: tuple[float, float], low: float, high: float) -> tuple[float, 
     return (max(start, 0.0) if low >= 0 else start), end
 
 
-def _hover(measured: object) -> HoverTool:
+def _hover(measured: Any) -> HoverTool:
     return HoverTool(
         renderers=[measured],
         mode="vline",

@@ -27,7 +27,7 @@ class Markup(JSComponent):
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
         self._on_act: Callable[[str, str], None] | None = None
 
-    def show(self, template: str, **values: Any) -> None:
+    def fill(self, template: str, **values: Any) -> None:
         """Show the template with these values; nothing is sent if nothing changed."""
         html = safe.render(template, **values)
         if html != self.html:

@@ -135,7 +135,7 @@ class Overview:
 
     def _render(self, now: int) -> None:
         known, opened = self.plant.is_known, self.anomalies.open
-        self._tiles.show(
+        self._tiles.fill(
             "tiles.html",
             known=known,
             totals=self.plant.totals,
@@ -143,7 +143,7 @@ class Overview:
             open=len(opened),
             running=len(self.jobs.running),
         )
-        self._machines.show(
+        self._machines.fill(
             "machines.html",
             known=known,
             rows=self.plant.rows,
@@ -158,7 +158,7 @@ class Overview:
         machines = {machine.id: machine for machine in self.plant.machines}
         rows = [one for one in rows if one.machine_id in machines]
         of = {one.id: machines[one.machine_id] for one in rows}
-        self._anomalies.show(
+        self._anomalies.fill(
             "anomalies.html",
             known=self.plant.is_known,
             rows=rows,
@@ -172,7 +172,7 @@ class Overview:
     def _render_jobs(self, now: int) -> None:
         rows, zone = self.jobs.rows, self.plant.zone
         models = self._seen.models if self._seen else {}
-        self._jobs.show(
+        self._jobs.fill(
             "jobs.html",
             known=self.plant.is_known,
             rows=rows,

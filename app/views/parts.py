@@ -34,7 +34,7 @@ def bar(*content: Any) -> pn.Row:
 def heading(title: str) -> Markup:
     """Return the heading of a card."""
     made = Markup()
-    made.show("heading.html", title=title)
+    made.fill("heading.html", title=title)
     return made
 
 

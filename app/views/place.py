@@ -1,5 +1,7 @@
 """What is looked at: it stands in the address, and so survives a reload."""
 
+from typing import Any
+
 import param
 
 from app.models.live_curve import SPANS
@@ -10,8 +12,8 @@ class Place(param.Parameterized):
 
     site = param.String("")
     machine = param.String("")
-    span = param.Selector(default=next(iter(SPANS)), objects=list(SPANS))
-    theme = param.Selector(default="light", objects=["light", "dark"])
+    span: Any = param.Selector(default=next(iter(SPANS)), objects=list(SPANS))
+    theme: Any = param.Selector(default="light", objects=["light", "dark"])
 
 
 IN_ADDRESS = {name: name for name in ("site", "machine", "span", "theme")}

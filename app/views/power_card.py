@@ -56,7 +56,7 @@ class PowerCard:
         )
         self._machine.param.watch(self._on_machine, "value")
         self._span.param.watch(self._on_span, "value")
-        figure = pn.pane.Bokeh(self._chart.figure, sizing_mode="stretch_both", min_height=250)
+        figure = pn.pane.Bokeh(self._chart.figure, sizing_mode="stretch_both", min_height=240)
         top = bar(self._head, self._machine, self._span)
         top.css_classes = [*top.css_classes, "wraps"]
         self.layout = card("curve", top, figure)
@@ -78,7 +78,7 @@ class PowerCard:
         traces = {m: trace for m, trace in snapshot.traces.items() if m in wanted}
         if self._loading is not None:
             self._loading.cancel()
-        self._loading = asyncio.get_running_loop().create_task(self._load(traces))
+        self._loading = self._session.start(self._load(traces))
         self._show_head()
 
     def update(self, now: int) -> None:
@@ -118,7 +118,7 @@ class PowerCard:
 
     def _show_head(self) -> None:
         local = datetime.now(UTC).astimezone(zone(self._site.timezone))
-        self._head.show(
+        self._head.fill(
             "curve_head.html",
             machine=self._curve.machine,
             site=self._plant.site,

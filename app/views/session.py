@@ -1,7 +1,10 @@
 """A session's link to the hub: its mailbox, its clock, and the rules of writing to its browser."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import panel as pn
 from bokeh.document import Document
@@ -13,6 +16,8 @@ from tornado.iostream import IOStream
 from app.mailbox import Delivery, Mailbox
 from app.server import Server
 
+log = logging.getLogger(__name__)
+
 TICK_MS = 1000
 
 
@@ -23,7 +28,8 @@ class Session:
         self, server: Server, deliver: Callable[[Delivery], None], tick: Callable[[], None]
     ) -> None:
         self._server, self._tick = server, tick
-        self._document: Document = pn.state.curdoc
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._document = _document()
         loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
         self._mailbox = Mailbox(loop, lambda mail: self._deliver(deliver, mail), self._stalled)
         pn.state.onload(self._start)
@@ -35,9 +41,21 @@ class Session:
         with set_curdoc(self._document), unlocked():
             yield
 
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run work beside the page's callbacks; what it did not expect is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("work of a page failed", exc_info=task.exception())
+
     def _start(self) -> None:
         self._server.join(self._mailbox)
-        pn.state.add_periodic_callback(self._on_tick, period=TICK_MS)
+        pn.state.add_periodic_callback(self._on_tick, period=TICK_MS)  # type: ignore[arg-type]
 
     async def _on_tick(self) -> None:
         if not self._stalled():
@@ -53,6 +71,12 @@ class Session:
         streams = [_stream(c) for c in getattr(session, "_subscribed_connections", ())]
         is_open = [stream for stream in streams if stream is not None and not stream.closed()]
         return not is_open or any(stream.writing() for stream in is_open)
+
+
+def _document() -> Document:
+    document = pn.state.curdoc
+    assert document is not None, "a session is made while its page is built"
+    return document
 
 
 def _stream(connection: object) -> IOStream | None:

@@ -1,6 +1,7 @@
 """The frame around every page: theme, header, pill, toasts; and the table of pages."""
 
 import time
+from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
@@ -36,19 +37,20 @@ class Shell:
         self.toasts = Toasts(lambda job_id: self.view.jobs.name_of(job_id))
         self._area, self._pill = ToastArea(), ConnectionPill(boot=server.BOOT)
         place = Place()
-        pn.state.location.sync(place, IN_ADDRESS)
+        if pn.state.location is not None:
+            pn.state.location.sync(place, IN_ADDRESS)
         self.session = Session(running, self.deliver, self.tick)
         self.view = PAGES["overview"](running, self.session, place, self.tell)
         self.page = self._page(dark=place.theme == "dark")
 
     def tell(self, toast: Toast) -> None:
         """Show a toast that no event told."""
-        self._area.show(self.toasts.show([toast], time.monotonic()))
+        self._area.add(self.toasts.show([toast], time.monotonic()))
 
     def deliver(self, mail: Delivery) -> None:
         """Bring what came to the page."""
         self.view.deliver(mail)
-        self._area.show(self.toasts.of(mail.events, time.monotonic()))
+        self._area.add(self.toasts.of(mail.events, time.monotonic()))
 
     def tick(self) -> None:
         """Keep ages and the state of the connection true."""
@@ -66,11 +68,11 @@ class Shell:
             text = "Values are read from the store until it is back."
             self.tell(Toast(kind="warning", title="Redis is away", text=text))
 
-    def _page(self, *, dark: bool) -> pmui.Page:
+    def _page(self, *, dark: bool) -> Any:
         brand = Markup(css_classes=["brand-box"], align="center")
-        brand.show("brand.html", page=self.view.title)
+        brand.fill("brand.html", page=self.view.title)
         colors = {"--font": theme.FONT}
-        page = pmui.Page(
+        page = pmui.Page(  # type: ignore[attr-defined]
             title="",
             meta_title="EnMS",
             dark_theme=dark,

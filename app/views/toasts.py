@@ -17,7 +17,7 @@ class ToastArea(JSComponent):
     _esm = HERE / "toasts.js"
     _stylesheets: ClassVar[list[str]] = [(HERE / "toasts.css").read_text(encoding="utf-8")]
 
-    def show(self, toasts: Iterable[Toast]) -> None:
+    def add(self, toasts: Iterable[Toast]) -> None:
         """Show these toasts."""
         for toast in toasts:
             self._send_msg(

@@ -217,4 +217,4 @@ def test_processes_that_write_at_once_lose_and_double_nothing(store, plant, data
     assert count(store, schema.quarantine) == refused == writers * EACH // STEP
     with store.read() as connection:
         arrived = stored.after(connection, 0, 10**6)
-    assert not arrived.duplicated(["machine_id", "metric", "time"]).any()
+    assert not arrived.duplicated(["series_id", "time"]).any()
