@@ -52,13 +52,14 @@ class RunningPlant:
     def start(self) -> "RunningPlant":
         """Start it and wait until the page is served and the parts run."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("ENMS_")}
-        self.process = subprocess.Popen(
-            [str(ROOT / "panel_serve.sh"), "--port", str(self.port)],
-            env=env | self.settings.environment(),
-            stdout=(self.home / "panel_serve.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.home / "panel_serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(ROOT / "panel_serve.sh"), "--port", str(self.port)],
+                env=env | self.settings.environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         wait_until(self.answers, f"the page; {self.home}/panel_serve.log")
         wait_until(lambda: all(self.pids().values()), f"all parts; {self.home}/logs")
         return self
