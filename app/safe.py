@@ -21,7 +21,7 @@ def name(text: object) -> Markup:
     >>> name("<b>Press</b>")
     Markup('<bdi>&lt;b&gt;Press&lt;/b&gt;</bdi>')
     """
-    return Markup("<bdi>{}</bdi>").format(_visible(str(text)))
+    return Markup("<bdi>{}</bdi>").format(visible(str(text)))
 
 
 def render(template: str, **values: Any) -> str:
@@ -29,8 +29,12 @@ def render(template: str, **values: Any) -> str:
     return _environment.get_template(template).render(values)
 
 
-def _visible(text: str) -> str:
-    """Show the marks that turn the writing direction instead of obeying them."""
+def visible(text: str) -> str:
+    """Return a text that shows the marks that turn the writing direction, not obeying them.
+
+    >>> visible("a\N{RIGHT-TO-LEFT OVERRIDE}b")
+    'a[U+202E]b'
+    """
     return "".join(f"[U+{ord(c):04X}]" if c in _TURNS else c for c in text)
 
 

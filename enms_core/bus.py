@@ -267,6 +267,9 @@ class Follower:
     async def _missing(self, connected: Any) -> list[Envelope]:
         """Return what was appended after the last number seen: from the stream, else the store."""
         entries = await connected.xrange(self._key, min=f"({self.last}-0", count=BATCH)
+        if not entries:  # nothing is new, or the stream was emptied
+            with contextlib.suppress(Unavailable):
+                return await asyncio.to_thread(self._stored)
         found = [_parsed(entry[1][b"e"]) for entry in entries]
         numbers = [envelope.seq for envelope in found if envelope is not None]
         if numbers != list(range(self.last + 1, self.last + 1 + len(entries))):

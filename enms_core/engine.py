@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from enms_core import jobs
 from enms_core.bus import GONE, Bell, Ear, Locate, Relay
@@ -23,7 +22,17 @@ from enms_core.detection.monitor import Judged, Monitor
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
 from enms_core.findings import as_anomaly, detect, tell
 from enms_core.plant import ENERGY_METRICS, Machine
-from enms_core.store import Store, Unavailable, anomalies, energy, events, models, progress, scores
+from enms_core.store import (
+    Connection,
+    Store,
+    Unavailable,
+    anomalies,
+    energy,
+    events,
+    models,
+    progress,
+    scores,
+)
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.machines import all_machines
@@ -128,7 +137,7 @@ class Engine:
         return self._series[series_id]
 
     def _record(
-        self, connection: sa.Connection, batch: pd.DataFrame, judged: dict[str, Judged]
+        self, connection: Connection, batch: pd.DataFrame, judged: dict[str, Judged]
     ) -> int:
         told = 0
         for watch, mine in self._energy_readings(batch):
@@ -214,7 +223,7 @@ class Engine:
             or self._since_snapshot >= SNAPSHOT_READINGS
         )
 
-    def _snapshot(self, connection: sa.Connection) -> None:
+    def _snapshot(self, connection: Connection) -> None:
         state = {
             "cursor": self.cursor,
             "monitors": {m: watch.monitor.to_json() for m, watch in self._watches.items()},
@@ -311,7 +320,7 @@ def _counted(new: int) -> str:
     return {0: "nothing new", 1: "1 new anomaly"}.get(new, f"{new} new anomalies")
 
 
-def _note_late(connection: sa.Connection, machine_id: str, at: int) -> None:
+def _note_late(connection: Connection, machine_id: str, at: int) -> None:
     name = f"late:{machine_id}"
     known = progress.get(connection, name)
     progress.put(connection, name, str(min(at, int(known)) if known else at))

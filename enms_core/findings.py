@@ -1,14 +1,13 @@
 """What detection found, kept and told once: live by the engine, or over a past span."""
 
 import pandas as pd
-import sqlalchemy as sa
 
 from enms_core.detection.episode import Closed, Episode, Opened, Step
 from enms_core.detection.monitor import Monitor
 from enms_core.detection.reason import describe, severity
 from enms_core.events import AnomalyDetected, AnomalyUpdated
 from enms_core.plant import Machine
-from enms_core.store import Store, anomalies, events, machines, models, scores
+from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.times import iso, to_us
@@ -42,9 +41,7 @@ def detect(store: Store, machine_id: str, start_us: int, end_us: int) -> list[An
         return _keep(connection, watch, judged.steps, start_us)
 
 
-def _keep(
-    connection: sa.Connection, watch: Watch, steps: list[Step], start_us: int
-) -> list[Anomaly]:
+def _keep(connection: Connection, watch: Watch, steps: list[Step], start_us: int) -> list[Anomaly]:
     mine = watch.machine.id, watch.monitor.metric
     known = anomalies.spans(connection, *mine)
     found = []
@@ -59,7 +56,7 @@ def _keep(
     return found
 
 
-def as_anomaly(connection: sa.Connection, watch: Watch, episode: Episode) -> Anomaly:
+def as_anomaly(connection: Connection, watch: Watch, episode: Episode) -> Anomaly:
     """Return the anomaly that an episode of a machine is, in money and words."""
     machine, metric = watch.machine, watch.monitor.metric
     hours = watch.monitor.tracker.interval_s / 3600.0
@@ -90,7 +87,7 @@ def as_anomaly(connection: sa.Connection, watch: Watch, episode: Episode) -> Ano
     )
 
 
-def tell(connection: sa.Connection, watch: Watch, step: Step) -> bool:
+def tell(connection: Connection, watch: Watch, step: Step) -> bool:
     """Keep a step of an episode; return whether there is something new to tell."""
     anomaly = as_anomaly(connection, watch, step.episode)
     if isinstance(step, Opened):

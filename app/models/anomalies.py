@@ -43,10 +43,7 @@ class RecentAnomalies(param.Parameterized):
     @property
     def all_open(self) -> list[Found]:
         """Every open anomaly, whatever is shown: the worst first, of those the newest."""
-        found = [one for one in self._found.values() if one.is_open]
-        return sorted(
-            found, key=lambda one: (SEVERITIES.index(one.severity), one.started_at), reverse=True
-        )
+        return _worst_first(one for one in self._found.values() if one.is_open)
 
     @property
     def open(self) -> list[Found]:
@@ -70,19 +67,23 @@ class RecentAnomalies(param.Parameterized):
     def counts(self) -> dict[str, int]:
         """How many are open, by severity, the worst first."""
         severities = [one.severity for one in self.open]
-        return {s: severities.count(s) for s in reversed(SEVERITIES) if s in severities}
+        return {s: severities.count(s) for s in reversed(SEVERITIES)}
 
     def of(self, machine_ids: Iterable[str], since_us: int) -> list[Found]:
-        """Return the anomalies of these machines that last or ended after that time."""
+        """Return the anomalies of these machines that last or ended after then, the worst first."""
         wanted = set(machine_ids)
-        return [
-            one
-            for one in self._found.values()
-            if one.machine_id in wanted and (one.is_open or (one.ended_at or 0) > since_us)
-        ]
+        found = [one for one in self._found.values() if one.machine_id in wanted]
+        return _worst_first(one for one in found if one.is_open or (one.ended_at or 0) > since_us)
 
     def _is_shown(self, one: Found) -> bool:
         return not self.machine_ids or one.machine_id in self.machine_ids
+
+
+def _worst_first(found: Iterable[Found]) -> list[Found]:
+    """Sort by severity, then by start: the newest first."""
+    return sorted(
+        found, key=lambda one: (SEVERITIES.index(one.severity), one.started_at), reverse=True
+    )
 
 
 def _changed(one: Found, event: AnomalyUpdated) -> Found:

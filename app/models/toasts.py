@@ -24,13 +24,13 @@ FINDINGS, MESSAGES = "anomalies", "messages"
 
 @dataclass(frozen=True, kw_only=True)
 class Toast:
-    """A short message that leaves by itself; one of the same `key` replaces it."""
+    """A short message that leaves by itself; one `in_place_of_all` takes the others with it."""
 
     kind: str
     title: str
     text: str = ""
-    key: str = ""
     about: str = MESSAGES
+    in_place_of_all: bool = False
 
     @property
     def seconds(self) -> int:
@@ -43,35 +43,24 @@ class Toasts:
 
     def __init__(self, machine_of: Callable[[str], str] = lambda _job_id: "") -> None:
         self._machine_of = machine_of
-        self._visible: dict[str, float] = {}  # key -> when it leaves
-        self._grouped: list[Toast] = []
-        self._count = 0
+        self._visible: list[tuple[float, Toast]] = []  # when it leaves, and what it is
 
     def of(self, envelopes: Iterable[Envelope], now: float) -> list[Toast]:
         """Return what to show for these events at this moment (seconds)."""
         return self.show([t for e in envelopes if (t := self._toast(e.event))], now)
 
     def show(self, toasts: list[Toast], now: float) -> list[Toast]:
-        """Return the toasts to show: as they are, or one in their place when they are too many."""
-        self._visible = {key: end for key, end in self._visible.items() if end > now}
-        if "group" not in self._visible:
-            self._grouped = []
+        """Return the toasts to show: as they are, or one in place of all when they are too many."""
+        self._visible = [(end, toast) for end, toast in self._visible if end > now]
         if not toasts:
             return []
-        if self._grouped or len(self._visible) + len(toasts) > MOST:
-            self._grouped += toasts
-            return [self._note(_summary(self._grouped), "group", now)]
-        return [self._note(toast, self._next_key(), now) for toast in toasts]
-
-    def _next_key(self) -> str:
-        self._count += 1
-        return f"t{self._count}"
-
-    def _note(self, toast: Toast, key: str, now: float) -> Toast:
-        self._visible[key] = now + toast.seconds
-        return Toast(
-            kind=toast.kind, title=toast.title, text=toast.text, key=key, about=toast.about
-        )
+        if len(self._visible) + len(toasts) > MOST:
+            everything = [*(toast for _, toast in self._visible), *toasts]
+            end = now + _summary(everything).seconds
+            self._visible = [(end, toast) for toast in everything]
+            return [_summary(everything)]
+        self._visible += [(now + toast.seconds, toast) for toast in toasts]
+        return toasts
 
     def _toast(self, event: Event) -> Toast | None:
         if isinstance(event, AnomalyDetected):
@@ -124,4 +113,5 @@ def _summary(toasts: list[Toast]) -> Toast:
         parts.append(f"{critical} critical")
     if rest := len(toasts) - len(found):
         parts.append(counted(rest, "message", "messages"))
-    return Toast(kind=gravest, title=", ".join(parts), text=f"The newest: {toasts[-1].title}")
+    text = f"The newest: {toasts[-1].title}"
+    return Toast(kind=gravest, title=", ".join(parts), text=text, in_place_of_all=True)

@@ -1,6 +1,7 @@
 """The live chart: measured, expected, the band between, and anomalies shaded with their names."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from bokeh.plotting import figure
 from app.models.live_curve import COLUMNS, Points
 from app.views.theme import DARK, LIGHT
 
+ROOM = 0.012  # behind the newest point
+LANE = 0.085  # the height of a label
 KEEP = 4000  # points in the browser
 TICKS = DatetimeTickFormatter(
     seconds="%H:%M:%S",
@@ -45,13 +48,13 @@ class Chart:
 
     def __init__(self, *, dark: bool) -> None:
         self.offset_ms = 0.0
-        self._shades: list[Shade] = []
         self._palette = DARK if dark else LIGHT
         self._line = ColumnDataSource({name: [] for name in ("time", *COLUMNS, "low", "high")})
         self._last = ColumnDataSource({"time": [], "value": []})
         self._shaded = ColumnDataSource(
-            {name: [] for name in ("left", "right", "color", "label", "at")}
+            {name: [] for name in ("left", "right", "color", "label", "x", "y", "align", "offset")}
         )
+        self._window, self._powers = (0.0, 1.0), (0.0, 10.0)
         self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=10)
         self.figure = self._figure()
         self._glyphs = self._draw()
@@ -71,30 +74,36 @@ class Chart:
 
     def move(self, start_ms: float, end_ms: float) -> None:
         """Show this part of time."""
-        self._x.update(start=start_ms + self.offset_ms, end=end_ms + self.offset_ms)
+        room = ROOM * (end_ms - start_ms)
+        self._window = start_ms + self.offset_ms, end_ms + self.offset_ms
+        self._x.update(start=self._window[0], end=self._window[1] + room)
 
     def fit(self) -> None:
         """Fit the powers in view; the axis stays as it is while they fill it well."""
-        first = self._x.start
-        seen = [i for i, t in enumerate(self._line.data["time"]) if t >= first]
-        lows, highs = ([self._line.data[name][i] for i in seen] for name in ("lower", "upper"))
-        values = [self._line.data["value"][i] for i in seen]
-        known = [v for v in (*values, *lows, *highs) if v == v]  # not NaN
+        first = bisect_left(self._line.data["time"], self._window[0])
+        names = ("value", "lower", "upper")
+        columns = (list(self._line.data[name])[first:] for name in names)
+        known = [v for column in columns for v in column if v == v]  # not NaN
         if known:
-            shown = float(self._y.start), float(self._y.end)  # type: ignore[arg-type]
-            start, end = fitted(shown, min(known), max(known))
-            self._y.update(start=start, end=end)
+            self._powers = fitted(self._powers, min(known), max(known))
+            self._y.update(start=self._powers[0], end=self._powers[1])
 
-    def shade(self, shades: Sequence[Shade], now_ms: float) -> None:
+    def shade(self, shades: Sequence[Shade]) -> None:
         """Shade these intervals; one without an end is shaded up to now."""
-        self._shades = list(shades)
+        first, last = self._window
         tones = {"critical": self._palette["critical"], "warning": self._palette["warning"]}
+        left = [s.start + self.offset_ms for s in shades]
+        at = [max(x, first) for x in left]
+        is_late = [x > first + 0.6 * (last - first) for x in at]  # no room to the right
         self._shaded.data = {
-            "left": [s.start + self.offset_ms for s in shades],
-            "right": [(s.end or now_ms) + self.offset_ms for s in shades],
+            "left": left,
+            "right": [last if s.end is None else s.end + self.offset_ms for s in shades],
             "color": [tones.get(s.severity, self._palette["accent"]) for s in shades],
             "label": [s.label for s in shades],
-            "at": [1.0 - 0.07 * (i % 4) for i in range(len(shades))],
+            "x": at,
+            "y": [1.0 - LANE * i for i in range(len(shades))],
+            "align": ["right" if late else "left" for late in is_late],
+            "offset": [-6 if late else 6 for late in is_late],
         }
 
     def paint(self, *, dark: bool) -> None:
@@ -166,8 +175,8 @@ class Chart:
         measured = plot.line("time", "value", source=self._line, line_width=2.2, line_join="round")
         dot = plot.scatter("time", "value", source=self._last, size=9, line_width=2)
         plot.text(
-            "left",
-            "at",
+            "x",
+            "y",
             text="label",
             source=self._shaded,
             y_range_name="share",
@@ -176,7 +185,8 @@ class Chart:
             text_font_style="bold",
             text_font=value("sans-serif"),
             text_baseline="top",
-            x_offset=6,
+            text_align="align",
+            x_offset="offset",
             y_offset=4,
         )
         plot.add_tools(_hover(measured))

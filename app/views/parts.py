@@ -8,6 +8,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from app.views.markup import Markup
+from app.views.theme import THEME
 
 CARD = (Path(__file__).parent / "card.css").read_text(encoding="utf-8")
 
@@ -49,6 +50,7 @@ def select(label: str, width: int, hook: str) -> Any:
         css_classes=[hook],
         sx={"color": "var(--text)", "& .MuiSelect-select": {"py": "7px", "fontSize": "14px"}},
         stylesheets=[SELECT],
+        theme_config=THEME,  # in the header too, where Panel would take other colours
     )
 
 

@@ -30,7 +30,10 @@ const SHAPES = {
   offline: ["M4 4l8 8M12 4l-8 8", false],
 }
 
-const clock = (ms) => new Date(ms).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false})
+// In the zone of the site, as all times of the page.
+const clock = (ms, zone) => new Date(ms).toLocaleTimeString([], {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone,
+})
 
 function element(tag, className, parent) {
   const made = document.createElement(tag)
@@ -101,15 +104,16 @@ export function render({model}) {
       since = began
       pill.dataset.state = state
       document.documentElement.dataset.connection = state
-      document.documentElement.style.setProperty("--trust", state === "offline" ? "0.45" : "1")
+      document.documentElement.style.setProperty("--trust", state === "offline" ? "0.55" : "1")
       const [shape, filled] = SHAPES[state]
       path.setAttribute("d", shape)
       path.setAttribute("class", filled ? "filled" : "drawn")
-      label.textContent = state === "offline" ? `Offline since ${clock(since).slice(0, 5)}` : LABELS[state]
+      label.textContent = state === "offline" ? `Offline since ${clock(since, model.zone).slice(0, 5)}` : LABELS[state]
       meaning.textContent = MEANINGS[state]
     }
     const {lastEvent, latency} = model.beat
-    const values = [clock(since), lastEvent ? clock(lastEvent) : "none yet", latency == null ? "–" : `${latency} ms`]
+    const at = (ms) => clock(ms, model.zone)
+    const values = [at(since), lastEvent ? at(lastEvent) : "none yet", latency == null ? "–" : `${latency} ms`]
     lines.forEach((line, i) => { line.textContent = values[i] })
   }
 

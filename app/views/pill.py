@@ -15,5 +15,7 @@ class ConnectionPill(JSComponent):
     beat = param.Dict({}, doc="What the server says each second; see `Connection.beat`.")
     boot = param.String("", doc="Names the server's process: with another one the page reloads.")
 
+    zone = param.String("UTC", doc="The site's time zone.")
+
     _esm = HERE / "pill.js"
     _stylesheets: ClassVar[list[str]] = [(HERE / "pill.css").read_text(encoding="utf-8")]

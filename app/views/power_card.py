@@ -13,6 +13,7 @@ from app.models.plant_now import PlantNow
 from app.models.snapshot import Found, Snapshot
 from app.models.trace import Trace
 from app.models.words import deviation
+from app.safe import visible
 from app.server import Server
 from app.views.chart import Chart, Shade
 from app.views.markup import Markup
@@ -24,6 +25,7 @@ from enms_core.store import Unavailable
 from enms_core.store.times import now_us
 
 ALL_MACHINES = "All machines"
+SHADES = 4  # of more one sees none
 
 
 class PowerCard:
@@ -127,11 +129,11 @@ class PowerCard:
 
     def _shade(self, now: int) -> None:
         ids = [m.id for m in self._plant.machines if self._curve.machine in ("", m.name)]
-        found = sorted(self._found.of(ids, now - self._curve.width.us), key=lambda o: o.started_at)
-        shades = [_shade_of(one) for one in found]
+        found = self._found.of(ids, now - self._curve.width.us)
+        shades = [_shade_of(one) for one in found[:SHADES]]
         if any(shade.end is None for shade in shades) or shades != self._shades:
             self._shades = shades
-            self._chart.shade(shades, now / 1000)
+            self._chart.shade(shades)
 
     def _on_machine(self, event: Any) -> None:
         self._place.machine = "" if event.new in (None, ALL_MACHINES) else event.new
@@ -142,7 +144,7 @@ class PowerCard:
 
 def _shade_of(one: Found) -> Shade:
     end = None if one.ended_at is None else one.ended_at / 1000
-    label = f"{one.machine} {deviation(one.value, one.expected)}".strip()
+    label = f"{visible(one.machine)} {deviation(one.value, one.expected)}".strip()
     return Shade(one.started_at / 1000, end, one.severity, label)
 
 

@@ -56,7 +56,8 @@ class Shell:
         """Keep ages and the state of the connection true."""
         before, hub = self.connection.state, self._server.hub
         now_ms = now_us() // 1000
-        self._pill.beat = self.connection.beat(hub.state, hub.last_event, hub.latency_ms, now_ms)
+        beat = self.connection.beat(hub.state, hub.last_event, hub.latency_ms, now_ms)
+        self._pill.param.update(beat=beat, zone=self.view.plant.factory.timezone)
         if self.connection.state != before:
             self._tell_state(self.connection.state)
         self.view.tick()

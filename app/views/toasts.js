@@ -11,7 +11,6 @@ function element(tag, className, parent, text = "") {
 }
 
 function fill(toast, {kind, title, text}) {
-  toast.replaceChildren()
   toast.dataset.kind = kind
   toast.setAttribute("role", kind === "danger" || kind === "warning" ? "alert" : "status")
   const body = element("div", "body", toast)
@@ -25,8 +24,7 @@ function fill(toast, {kind, title, text}) {
 }
 
 function leave_after(toast, seconds) {
-  clearTimeout(toast.timer)
-  toast.timer = setTimeout(() => {
+  setTimeout(() => {
     if (toast.matches(":hover, :focus-within")) { leave_after(toast, 1) } else { toast.remove() }
   }, seconds * 1000)
 }
@@ -36,11 +34,8 @@ export function render({model}) {
   stack.className = "stack"
   stack.setAttribute("aria-label", "Messages")
   model.on("msg:custom", (told) => {
-    let toast = [...stack.children].find((one) => told.key && one.dataset.key === told.key)
-    if (!toast) {
-      toast = element("div", "toast", stack)
-      toast.dataset.key = told.key
-    }
+    if (told.alone) { stack.replaceChildren() }
+    const toast = element("div", "toast", stack)
     fill(toast, told)
     leave_after(toast, told.seconds)
     while (stack.children.length > told.most) { stack.firstChild.remove() }

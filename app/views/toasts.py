@@ -7,6 +7,7 @@ from typing import ClassVar
 from panel.custom import JSComponent
 
 from app.models.toasts import MOST, Toast
+from app.safe import visible
 
 HERE = Path(__file__).parent
 
@@ -23,9 +24,9 @@ class ToastArea(JSComponent):
             self._send_msg(
                 {
                     "kind": toast.kind,
-                    "title": toast.title,
-                    "text": toast.text,
-                    "key": toast.key,
+                    "title": visible(toast.title),
+                    "text": visible(toast.text),
+                    "alone": toast.in_place_of_all,
                     "seconds": toast.seconds,
                     "most": MOST,
                 }

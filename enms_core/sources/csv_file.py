@@ -26,6 +26,7 @@ def read(
     """Return the file's readings, oldest first: columns machine, metric, time, value.
 
     `metrics` maps columns to metrics; without it every column that is named like one is taken.
+    A file with a reading a row names its machines; `machine` replaces them.
     Times without an offset are read in `timezone`, and stay without a zone where none is given.
     With `ends` a time labels the end of its interval; readings are labelled by their start.
     Raises ValueError naming the column that is missing.
@@ -33,8 +34,10 @@ def read(
     table = pd.read_csv(path)
     _need(path, table, [time_column])
     table[time_column] = _times(table[time_column], timezone, dayfirst)
-    if set(COLUMNS) <= set(table.columns):
-        return table[COLUMNS].sort_values("time", kind="stable", ignore_index=True)
+    if {"metric", "value"} <= set(table.columns) and not metrics:
+        long = table if machine is None else table.assign(machine=machine)
+        _need(path, long, COLUMNS)
+        return long[COLUMNS].sort_values("time", kind="stable", ignore_index=True)
     if machine is None:
         raise ValueError(f"{path.name} names no machine; say which with --machine")
     metrics = metrics or {name: name for name in table.columns if _is_metric(name)}

@@ -14,6 +14,7 @@ from enms_core.store import dialect, progress, schema
 
 # The database does not answer, is locked or full: what was not committed is not there.
 Unavailable = sa.exc.OperationalError
+Connection = sa.Connection
 
 
 class Store:
