@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import redis
@@ -202,7 +202,7 @@ class Follower:
         self._key = ""
         self._seen: dict[str, int] = {}
 
-    async def follow(self) -> AsyncIterator[Envelope]:
+    async def follow(self) -> AsyncGenerator[Envelope]:
         """Yield envelopes for ever, from after `since` or from now on."""
         await self._start()
         while True:
@@ -231,7 +231,7 @@ class Follower:
         with self._store.read() as connection:
             return events.last_seq(connection)
 
-    async def _live(self) -> AsyncIterator[Envelope]:
+    async def _live(self) -> AsyncGenerator[Envelope]:
         connected = await self._connect()
         async with connected, connected.pubsub() as pubsub:
             await pubsub.subscribe(*CHANNELS)
@@ -243,7 +243,7 @@ class Follower:
                 async for envelope in self._heard(pubsub):
                     yield envelope
 
-    async def _heard(self, pubsub: Any) -> AsyncIterator[Envelope]:
+    async def _heard(self, pubsub: Any) -> AsyncGenerator[Envelope]:
         """Yield what is published, until a number is missing or all was still for a while."""
         tick = time.monotonic() + 2 * POLL_S
         while time.monotonic() < tick:
@@ -284,7 +284,7 @@ class Follower:
         found = [_parsed(text) for _, _, text in rows]
         return [envelope for envelope in found if envelope is not None]
 
-    async def _polled(self) -> AsyncIterator[Envelope]:
+    async def _polled(self) -> AsyncGenerator[Envelope]:
         """Yield from the store until Redis answers again."""
         while not await self._answers():
             with contextlib.suppress(Unavailable):

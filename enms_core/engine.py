@@ -76,6 +76,7 @@ class Engine:
     def __init__(self, store: Store, bell: Bell) -> None:
         self.store, self.bell = store, bell
         self.pulse = Pulse()
+        self._epoch = store.epoch
         self.cursor = 0
         self._watches: dict[str, Watch] = {}
         self._series: dict[int, tuple[str, str]] = {}
@@ -264,7 +265,7 @@ class Engine:
     def tell_newest(self) -> None:
         """Publish the newest values that are due."""
         for update in self.pulse.due(time.monotonic()):
-            self.bell.publish(Envelope.now(update, seq=None, epoch=""))
+            self.bell.publish(Envelope.now(update, seq=None, epoch=self._epoch))
 
     # -- sweeps ---------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ FILLED = 4  # with what ended lately, if no more is open
 class RecentAnomalies(param.Parameterized):
     """Anomalies of the shown machines; an event enters at once, the store has the last word."""
 
-    machine_ids = param.ClassSelector(class_=frozenset, default=frozenset(), doc="Shown; none: all")
+    machine_ids = param.ClassSelector(class_=frozenset, default=None, doc="Shown; None is all.")
 
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
@@ -76,7 +76,7 @@ class RecentAnomalies(param.Parameterized):
         return _worst_first(one for one in found if one.is_open or (one.ended_at or 0) > since_us)
 
     def _is_shown(self, one: Found) -> bool:
-        return not self.machine_ids or one.machine_id in self.machine_ids
+        return self.machine_ids is None or one.machine_id in self.machine_ids
 
 
 def _worst_first(found: Iterable[Found]) -> list[Found]:

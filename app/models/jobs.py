@@ -41,6 +41,8 @@ class JobNow:
 class RunningJobs(param.Parameterized):
     """Trainings by id; an event moves one at once, the store has the last word."""
 
+    machine_ids = param.ClassSelector(class_=frozenset, default=None, doc="Shown; None is all.")
+
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
         self._jobs: dict[str, JobNow] = {}
@@ -90,16 +92,19 @@ class RunningJobs(param.Parameterized):
     @property
     def running(self) -> list[JobNow]:
         """Those that wait or run, the oldest first."""
-        active = [job for job in self._jobs.values() if job.is_active]
+        active = [job for job in self._jobs.values() if job.is_active and self._is_shown(job)]
         return sorted(active, key=lambda job: job.created_at)
 
     @property
     def rows(self) -> list[JobNow]:
         """What the list shows: what runs, filled up with what ended last."""
         running = self.running[:RUNNING_SHOWN]
-        ended = [job for job in self._jobs.values() if not job.is_active]
+        ended = [j for j in self._jobs.values() if not j.is_active and self._is_shown(j)]
         ended.sort(key=lambda job: job.ended_at or 0, reverse=True)
         return [*running, *ended][:SHOWN]
+
+    def _is_shown(self, job: JobNow) -> bool:
+        return self.machine_ids is None or job.machine_id in self.machine_ids
 
     def _name(self, machine_id: str) -> str:
         return self._names.get(machine_id, machine_id)

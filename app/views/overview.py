@@ -108,7 +108,7 @@ class Overview:
         sites = [factory.name for factory in self.plant.sites]
         self.plant.site = self._place.site if self._place.site in sites else ""
         shown = frozenset(machine.id for machine in self.plant.machines)
-        self.anomalies.machine_ids = shown if self.plant.site else frozenset()
+        self.anomalies.machine_ids = self.jobs.machine_ids = shown
         offer(self._site, [ALL_SITES, *sites], self.plant.site or ALL_SITES)
         names = [machine.name for machine in self.plant.machines]
         offer(self._trained, names, self._trained.value or self._place.machine)
@@ -164,6 +164,7 @@ class Overview:
             rows=rows,
             open=len(self.anomalies.open),
             hidden=self.anomalies.hidden,
+            live=self.plant.totals.live,
             costs={one.id: _cost(one, of[one.id].factory.currency) for one in rows},
             kwh={one.id: _signed(one.delta_kwh) for one in rows},
             times={one.id: _when(one, of[one.id].zone, now) for one in rows},

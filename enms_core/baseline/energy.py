@@ -168,7 +168,7 @@ class _Sums:
         return float(self.squares - 2 * fit + own + found.terms @ self.gram @ found.terms)
 
 
-class EnergyBaseline(RegressorMixin, BaseEstimator):  # type: ignore[no-untyped-call]  # scikit-learn is untyped
+class EnergyBaseline(RegressorMixin, BaseEstimator):
     """Expected energy, or power, by hour of week and drivers.
 
     Every numeric column of X is a driver: `temperature_c` with balance temperatures where they

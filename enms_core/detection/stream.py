@@ -76,7 +76,7 @@ UNSCORED = Score(math.nan, math.nan, math.nan, math.nan)
 LEARNING = Score(0.0, math.nan, math.nan, math.nan)
 
 
-class StreamDetector(BaseEstimator):  # type: ignore[no-untyped-call]  # scikit-learn is untyped
+class StreamDetector(BaseEstimator):
     """Scores readings by hour of the week, calibrated on their own past; needs no tuning.
 
     It scores, then learns; nothing it says depends on later readings. Where `expected` is given,

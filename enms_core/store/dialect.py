@@ -38,8 +38,9 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
     """Insert the rows whose key is not there yet; return how many there were."""
     if not rows:
         return 0
-    insert = _insert(connection, table)
-    return connection.execute(insert.on_conflict_do_nothing(), list(rows)).rowcount
+    insert = _insert(connection, table).on_conflict_do_nothing()
+    counted = insert.execution_options(preserve_rowcount=True)  # PostgreSQL's would be -1
+    return connection.execute(counted, list(rows)).rowcount
 
 
 def insert_new_rows(

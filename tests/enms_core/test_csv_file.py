@@ -180,7 +180,7 @@ def test_a_year_of_a_steel_works(ends):
         ends=ends,
     )
     assert len(rows) == 2 * 35_040
-    first = pd.Timestamp(2018, 1, 1, tz=ZoneInfo("Asia/Seoul")) - ends * QUARTER
+    first = pd.Timestamp(2018, 1, 1, tz=ZoneInfo("Asia/Seoul")) - int(ends) * QUARTER
     assert rows["time"].iloc[0] == first
     assert rows["time"].iloc[-1] == first + 35_039 * QUARTER
     assert not rows.duplicated(["metric", "time"]).any()

@@ -1,0 +1,147 @@
+"""Visits to the page in a real Chromium: what it asked for, what went wrong, what stood there when."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+
+from tests.plants import wait_until
+
+HERE = Path(__file__).parent
+ARTIFACTS = HERE.parents[1] / "artifacts" / "browser"
+RECORDER = (HERE / "recorder.js").read_text(encoding="utf-8")
+PROGRAMS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HERE_ONLY = {"127.0.0.1", "localhost"}
+GUARD_S = 60.0  # against hanging; no promise
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the Chromium that is installed."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program, "Chromium is not installed; apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visit:
+    """One page in a context of its own, and everything that went wrong in it."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        query: str = "",
+        size: tuple[int, int] = (1440, 900),
+        theme: str = "light",
+    ) -> None:
+        scheme: Any = theme
+        self._context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+        )
+        self._context.add_init_script(RECORDER)
+        self.faults: list[str] = []
+        self.loads = 0
+        self.page = self._context.new_page()
+        self._listen(self.page)
+        self.page.goto(f"{url}/?theme={theme}{query}", wait_until="commit")
+
+    def _listen(self, page: Page) -> None:
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("websocket", lambda socket: self._asked(socket.url))
+        page.on("requestfailed", lambda r: self.faults.append(f"failed: {r.url} {r.failure}"))
+        page.on("response", lambda r: r.status >= 400 and self._note(f"{r.status}: {r.url}"))
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self._note(f"error: {error}"))
+        page.on("domcontentloaded", lambda _: self._loaded())
+
+    def _note(self, fault: str) -> None:
+        self.faults.append(fault)
+
+    def _asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.hostname not in HERE_ONLY:
+            self._note(f"asked the outside: {url}")
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note(f"console: {message.text} {message.location.get('url', '')}")
+
+    def _loaded(self) -> None:
+        self.loads += 1
+
+    def live(self) -> "Visit":
+        """Wait until the page is filled and says that it is live."""
+        self.find(".pill[data-state=live]").wait_for(timeout=GUARD_S * 1000)
+        self.find(".tile-power").wait_for(timeout=GUARD_S * 1000)
+        return self
+
+    def find(self, selector: str) -> Locator:
+        """Return what the selector finds, in all shadow roots."""
+        return self.page.locator(selector)
+
+    def when(self, pattern: str, after: float = 0.0, seconds: float = GUARD_S) -> float:
+        """Return when the first thing of this pattern was painted after that time (Unix time)."""
+        offset = self.clock_offset()
+
+        def first() -> Any:
+            wanted = [pattern, (after - offset) * 1000]
+            return self.page.evaluate("([what, after]) => recorder.first(what, after)", wanted)
+
+        return wait_until(first, f"{pattern!r} on the page", seconds)["at"] / 1000 + offset
+
+    def records(self, pattern: str) -> list[str]:
+        """Return what of this pattern was painted so far, in order."""
+        found = self.page.evaluate("(what) => recorder.all(what)", pattern)
+        return [record["what"] for record in found]
+
+    def clock_offset(self) -> float:
+        """Return the seconds that the page's clock is behind ours, by its fastest answer."""
+        answers = []
+        for _ in range(5):
+            sent = time.time()
+            there = self.page.evaluate("recorder.now()") / 1000
+            back = time.time()
+            answers.append((back - sent, (sent + back) / 2 - there))
+        return min(answers)[1]
+
+    def shot(self, name: str) -> Path:
+        """Keep a picture of the whole page."""
+        path = ARTIFACTS / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path, full_page=True)
+        return path
+
+    def close(self) -> None:
+        """Leave."""
+        self._context.close()
+
+
+def load() -> str:
+    """Return what the machine is doing besides, for a figure to be read by."""
+    return "load " + " ".join(f"{value:.1f}" for value in os.getloadavg())
