@@ -130,6 +130,10 @@ _supervisord: Any = supervisor.supervisord
 _xmlrpc: Any = supervisor.xmlrpc
 
 
+# How `panel serve` is told who may log in.
+LOGINS = {"basic": "--basic-auth", "oauth": "--oauth-provider"}
+
+
 @dataclass(frozen=True)
 class Part:
     """A program that is kept running."""
@@ -219,6 +223,7 @@ def server_command(settings: Settings, server_args: Sequence[str] = ()) -> list[
             f"ENMS_AUTH is none, so the server may listen on loopback only, not on {address}; "
             "set ENMS_AUTH to basic or oauth"
         )
+    _require_login(settings.auth, server_args)
     command = [*PARTS["server"], str(ROOT / "app" / "main.py")]
     for option, value in {**SERVER, "--address": ADDRESS, "--port": PORT}.items():
         command += [option, str(value)]
@@ -226,6 +231,15 @@ def server_command(settings: Settings, server_args: Sequence[str] = ()) -> list[
         for name in _names_of_host(address):
             command += ["--allow-websocket-origin", f"{name}:{port}"]
     return [*command, *server_args]
+
+
+def _require_login(auth: str, server_args: Sequence[str]) -> None:
+    """Raise ValueError unless the server is told how people log in, where they must."""
+    option = LOGINS.get(auth)
+    if option and not any(arg.split("=")[0] == option for arg in server_args):
+        raise ValueError(
+            f"ENMS_AUTH is {auth}; say how people log in: ./panel_serve.sh {option} ..."
+        )
 
 
 def server_url(server_args: Sequence[str] = ()) -> str:

@@ -18,6 +18,7 @@
   function look(root) {
     for (const row of watched(root, "[data-anomaly-id]")) { once(`row:${row.dataset.anomalyId}`) }
     for (const toast of watched(root, ".toast .title")) { once(`toast:${toast.textContent}`) }
+    for (const stack of watched(root, ".stack")) { changed("toasts", stack.children.length) }
     for (const number of watched(root, "[data-bump]")) { changed("count", number.dataset.bump) }
     for (const job of watched(root, "[data-job-id]")) {
       changed(`job:${job.dataset.jobId}`, `${job.dataset.state}:${job.dataset.progress}`)

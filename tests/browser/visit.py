@@ -1,7 +1,6 @@
 """Visits to the page in a real Chromium: what it asked for, what went wrong, what stood there when."""
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
 
 from tests.plants import wait_until
 
@@ -108,40 +107,54 @@ class Visit:
     def when(self, pattern: str, after: float = 0.0, seconds: float = GUARD_S) -> float:
         """Return when the first thing of this pattern was painted after that time (Unix time)."""
         offset = self.clock_offset()
-
-        def first() -> Any:
-            wanted = [pattern, (after - offset) * 1000]
-            return self.page.evaluate("([what, after]) => recorder.first(what, after)", wanted)
-
-        return wait_until(first, f"{pattern!r} on the page", seconds)["at"] / 1000 + offset
+        wanted = [pattern, (after - offset) * 1000]
+        first = "([what, after]) => recorder.first(what, after)"
+        record = wait_until(lambda: self.ask(first, wanted), f"{pattern!r} on the page", seconds)
+        return record["at"] / 1000 + offset
 
     def records(self, pattern: str) -> list[str]:
         """Return what of this pattern was painted so far, in order."""
-        found = self.page.evaluate("(what) => recorder.all(what)", pattern)
-        return [record["what"] for record in found]
+        return [record["what"] for record in self.ask("(what) => recorder.all(what)", pattern)]
 
     def clock_offset(self) -> float:
         """Return the seconds that the page's clock is behind ours, by its fastest answer."""
         answers = []
         for _ in range(5):
             sent = time.time()
-            there = self.page.evaluate("recorder.now()") / 1000
+            there = self.ask("recorder.now()") / 1000
             back = time.time()
             answers.append((back - sent, (sent + back) / 2 - there))
         return min(answers)[1]
 
+    def ask(self, expression: str, argument: Any = None) -> Any:
+        """Evaluate in the page; ask again where it was just being loaded again."""
+        for _ in range(20):
+            try:
+                return self.page.evaluate(expression, argument)
+            except Error as error:
+                if "context was destroyed" not in str(error) and "recorder" not in str(error):
+                    raise
+                self.page.wait_for_timeout(100)
+        raise AssertionError(f"the page is loaded again and again: {expression}")
+
     def shot(self, name: str) -> Path:
-        """Keep a picture of the whole page."""
+        """Keep a picture of the page at its whole length."""
         path = ARTIFACTS / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=path, full_page=True)
+        size = self.page.viewport_size
+        assert size
+        longest = "Math.max(...[...document.querySelectorAll('*')].map((e) => e.scrollHeight))"
+        self.page.set_viewport_size({**size, "height": self.page.evaluate(longest) + 64})
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(size)
         return path
+
+    def is_wider_than_its_window(self) -> bool:
+        """Return whether one has to scroll sideways."""
+        roots = "[document.documentElement, document.body, ...document.querySelectorAll('main')]"
+        return bool(self.page.evaluate(f"{roots}.some((e) => e.scrollWidth > innerWidth)"))
 
     def close(self) -> None:
         """Leave."""
         self._context.close()
-
-
-def load() -> str:
-    """Return what the machine is doing besides, for a figure to be read by."""
-    return "load " + " ".join(f"{value:.1f}" for value in os.getloadavg())

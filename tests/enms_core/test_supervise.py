@@ -340,3 +340,13 @@ def test_the_origins_are_those_of_the_address(tmp_path, args, origins):
 def test_without_a_login_only_loopback(tmp_path):
     with pytest.raises(ValueError, match="set ENMS_AUTH"):
         supervise.server_command(settings_of(tmp_path), ["--address", "0.0.0.0"])
+
+
+@pytest.mark.parametrize(
+    ("auth", "option"), [("basic", "--basic-auth"), ("oauth", "--oauth-provider")]
+)
+def test_a_login_that_is_asked_for_must_be_configured(auth, option):
+    settings = Settings.from_env({"ENMS_AUTH": auth})
+    with pytest.raises(ValueError, match=option):
+        supervise.server_command(settings, ["--address", "0.0.0.0"])
+    assert supervise.server_command(settings, [f"{option}=x"])[-1] == f"{option}=x"
