@@ -82,22 +82,25 @@ class Engine:
         self._series: dict[int, tuple[str, str]] = {}
         self._machines: dict[str, Machine] = {}
         self._models_at = -1
+        self._newest: dict[int, int] = {}  # series -> time (us) of the newest value told
         self._snapshot_at, self._since_snapshot = time.monotonic(), 0
+        self._sound = False  # whether the monitors are as far as what was committed
         self._load()
 
     # -- one step ------------------------------------------------------------------------------
 
     def step(self, limit: int = LIVE_BATCH) -> int:
         """Take the next batch of readings and return its size; all of it is done, or nothing."""
-        try:
+        if not self._sound:
+            self._load()
+        self._sound = False  # until all of it is done: the monitors learn before the commit
+        with self.store.read() as connection:
+            batch = stored.after(connection, self.cursor, limit)
+        if len(batch):
+            self._meet(batch)
             self._adopt_models()
-            with self.store.read() as connection:
-                batch = stored.after(connection, self.cursor, limit)
-            if len(batch):
-                self._take(batch)
-        except Exception:
-            self._load()  # the monitors may be ahead of what was committed
-            raise
+            self._take(batch)
+        self._sound = True
         return len(batch)
 
     def _take(self, batch: pd.DataFrame) -> None:
@@ -107,9 +110,9 @@ class Engine:
         with self.store.write() as connection:
             told = self._record(connection, batch, judged)
             progress.put(connection, "engine:cursor", str(cursor))
-            self.cursor = cursor
             if self._snapshot_due():
-                self._snapshot(connection)
+                self._snapshot(connection, cursor)
+        self.cursor = cursor
         if told:
             self.bell.ring("events")
         self._offer(batch, judged)
@@ -122,12 +125,9 @@ class Engine:
 
     def _energy_readings(self, batch: pd.DataFrame) -> Iterator[tuple[Watch, pd.DataFrame]]:
         """Yield every machine's readings of the metric that is judged, in order of arrival."""
-        present = {number: self._owner(number) for number in batch["series_id"].unique().tolist()}
-        metrics: dict[str, set[str]] = {}
-        for machine_id, metric in present.values():
-            metrics.setdefault(machine_id, set()).add(metric)
-        for number, (machine_id, metric) in present.items():
-            watch = self._watch(machine_id, metrics[machine_id])
+        for number in batch["series_id"].unique().tolist():
+            machine_id, metric = self._owner(number)
+            watch = self._watches.get(machine_id)
             if watch is not None and watch.monitor.metric == metric:
                 yield watch, batch[batch["series_id"] == number]
 
@@ -156,17 +156,23 @@ class Engine:
     # -- what it knows --------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Take up from the last snapshot; learn silently what was judged since."""
+        """Take up from the last snapshot; learn silently what was judged since.
+
+        A snapshot is kept with the first batch that a new monitor or a new model judged, so that
+        what is learned again is learned by the same.
+        """
         self._watches, self._models_at = {}, -1
         with self.store.read() as connection:
             snapshot = json.loads(progress.get(connection, "engine:snapshot", "{}"))
             cursor = int(progress.get(connection, "engine:cursor", "0"))
             self._machines = {m.id: m for m in all_machines(connection)}
+            known = {version.id: version for version in models.versions(connection)}
         for machine_id, state in snapshot.get("monitors", {}).items():
             if machine_id in self._machines:
-                monitor = Monitor.from_json(state)
-                self._watches[machine_id] = Watch(self._machines[machine_id], monitor)
-        self._adopt_models()
+                watch = Watch(self._machines[machine_id], Monitor.from_json(state))
+                self._watches[machine_id] = watch
+                if watch.monitor.model_id in known:
+                    watch.follow(known[watch.monitor.model_id])
         self.cursor = int(snapshot.get("cursor", 0))
         while self.cursor < cursor:
             with self.store.read() as connection:
@@ -174,17 +180,20 @@ class Engine:
             batch = batch[batch["id"] <= cursor]
             list(self._judge(batch))
             self.cursor = int(batch["id"].iloc[-1]) if len(batch) else cursor
+        self._sound = True
 
-    def _watch(self, machine_id: str, metrics: set[str]) -> Watch | None:
-        if machine_id not in self._watches:
+    def _meet(self, batch: pd.DataFrame) -> None:
+        """Watch the machines whose energy is measured for the first time."""
+        owners = {self._owner(number)[0] for number in batch["series_id"].unique().tolist()}
+        for machine_id in sorted(owners - self._watches.keys()):
+            metrics = {metric for owner, metric in self._series.values() if owner == machine_id}
             metric = next((m for m in ENERGY_METRICS if m in metrics), None)
-            if metric is None:
-                return None
-            machine = self._machine(machine_id)
-            monitor = Monitor(metric, machine.factory.timezone)
-            self._watches[machine_id] = Watch(machine, monitor)
-            self._models_at = -1
-        return self._watches[machine_id]
+            if metric is not None:
+                machine = self._machine(machine_id)
+                monitor = Monitor(metric, machine.factory.timezone)
+                self._watches[machine_id] = Watch(machine, monitor)
+                self._models_at = -1
+                self._since_snapshot = SNAPSHOT_READINGS  # due with this batch
 
     def _machine(self, machine_id: str) -> Machine:
         if machine_id not in self._machines:
@@ -203,8 +212,8 @@ class Engine:
             version = active.get(machine_id)
             if version and (watch.model is None or watch.model.id != version.id):
                 watch.follow(version)
-                if watch.monitor.model_id != version.id:
-                    self._warm_up(watch)
+                self._warm_up(watch)
+                self._since_snapshot = SNAPSHOT_READINGS  # due with the next batch
         self._models_at = newest
 
     def _warm_up(self, watch: Watch) -> None:
@@ -224,9 +233,9 @@ class Engine:
             or self._since_snapshot >= SNAPSHOT_READINGS
         )
 
-    def _snapshot(self, connection: Connection) -> None:
+    def _snapshot(self, connection: Connection, cursor: int) -> None:
         state = {
-            "cursor": self.cursor,
+            "cursor": cursor,
             "monitors": {m: watch.monitor.to_json() for m, watch in self._watches.items()},
         }
         progress.put(connection, "engine:snapshot", json.dumps(state))
@@ -234,8 +243,9 @@ class Engine:
 
     def save(self) -> None:
         """Keep what was learned so far."""
-        with self.store.write() as connection:
-            self._snapshot(connection)
+        if self._sound:
+            with self.store.write() as connection:
+                self._snapshot(connection, self.cursor)
 
     # -- the newest values ----------------------------------------------------------------------
 
@@ -245,6 +255,9 @@ class Engine:
         times: dict[str, int] = {}
         columns = (newest[name].tolist() for name in ("series_id", "time", "value"))
         for number, at, value in zip(*columns, strict=True):
+            if at <= self._newest.get(number, -1):
+                continue
+            self._newest[number] = at
             machine_id, metric = self._owner(number)
             values.setdefault(machine_id, {})[metric] = value
             times[machine_id] = at  # they come oldest first

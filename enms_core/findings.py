@@ -6,7 +6,7 @@ from enms_core.detection.episode import Closed, Episode, Opened, Step
 from enms_core.detection.monitor import Monitor
 from enms_core.detection.reason import describe, severity
 from enms_core.events import AnomalyDetected, AnomalyUpdated
-from enms_core.plant import Machine
+from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
@@ -26,7 +26,7 @@ def detect(store: Store, machine_id: str, start_us: int, end_us: int) -> list[An
         machine = machines.find(connection, machine_id)
         version = models.active(connection).get(machine.id)
         wide = stored.frame(connection, machine.id, start_us - LEARN_US, end_us)
-    if wide.empty:
+    if not any(metric in wide for metric in ENERGY_METRICS):
         return []
     watch = Watch(machine, Monitor(energy_metric(wide.columns), machine.factory.timezone))
     if version:

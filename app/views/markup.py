@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import param
 from panel.custom import JSComponent
 
 from app import safe
 from enms_core.store.times import now_us
-
-HERE = Path(__file__).parent
-CSS = (HERE / "markup.css").read_text(encoding="utf-8")
 
 
 class Markup(JSComponent):
@@ -20,8 +17,7 @@ class Markup(JSComponent):
     html = param.String("", doc="Made by app.safe, nothing else.")
     clock = param.Integer(0, doc="The server's time when that was made, in ms.")
 
-    _esm = HERE / "markup.js"
-    _stylesheets: ClassVar[list[str]] = [CSS]
+    _bundle = Path(__file__).parent / "markup.js"  # its style sheet is the file beside it
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})

@@ -92,9 +92,10 @@ export function render({model}) {
   })
 
   let state = ""
-  let since = Date.now()
+  const born = Date.now()
+  let since = born
   let heard = 0 // when the last beat came
-  let answered = Date.now() // when the server last showed a sign of life
+  let answered = born // when the server last showed a sign of life
   let asking = false
   let silent = false
 
@@ -125,8 +126,9 @@ export function render({model}) {
     show(model.beat.state, model.beat.since + here)
   }
 
+  const is_late = () => Date.now() - (heard || born) > BEAT_LATE_MS
   const look = async () => {
-    if (Date.now() - heard <= BEAT_LATE_MS) { return }
+    if (!is_late()) { return }
     if (heard && !silent) {
       silent = true
       show("reconnecting", Date.now())
@@ -139,7 +141,7 @@ export function render({model}) {
       const quiet = Date.now() - heard
       if (boot && heard && (boot !== model.boot || quiet > LOST_MS)) { reload_once() }
     }
-    if (Date.now() - heard <= BEAT_LATE_MS) { return }
+    if (!is_late()) { return }
     if (Date.now() - answered > OFFLINE_MS) {
       show("offline", answered)
     } else {
@@ -147,6 +149,9 @@ export function render({model}) {
     }
   }
 
+  if (!new URL(location.href).searchParams.has("theme")) {
+    model.send_msg({dark: matchMedia("(prefers-color-scheme: dark)").matches})
+  }
   pill.addEventListener("click", () => pill.classList.toggle("open"))
   pill.addEventListener("blur", () => pill.classList.remove("open"))
   show("connecting", Date.now())

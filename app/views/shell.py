@@ -95,5 +95,6 @@ class Shell:
                 "& main": {"backgroundColor": "var(--ground)"},
             },
         )
+        self._pill.on_dark(lambda: page.param.update(dark_theme=True))
         page.param.watch(lambda event: self.view.paint(dark=event.new), "dark_theme")
         return page

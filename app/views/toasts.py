@@ -2,21 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 from panel.custom import JSComponent
 
 from app.models.toasts import MOST, Toast
 from app.safe import visible
 
-HERE = Path(__file__).parent
-
 
 class ToastArea(JSComponent):
     """Stacks toasts, at most five; the text is set as text, never as markup."""
 
-    _esm = HERE / "toasts.js"
-    _stylesheets: ClassVar[list[str]] = [(HERE / "toasts.css").read_text(encoding="utf-8")]
+    _bundle = Path(__file__).parent / "toasts.js"  # its style sheet is the file beside it
 
     def add(self, toasts: Iterable[Toast]) -> None:
         """Show these toasts."""

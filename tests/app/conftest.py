@@ -1,4 +1,4 @@
-"""Real events, machines and stores for the models of the page."""
+"""Real events and machines for the models of the page."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,6 @@ import pytest
 
 from enms_core.events import AnomalyDetected, Envelope, Event, MetricUpdated
 from enms_core.plant import Factory, Machine
-from enms_core.store import Store
 
 Wrap = Callable[..., Envelope]
 
@@ -67,10 +66,3 @@ def machines(nord: Factory, ohio: Factory) -> tuple[Machine, ...]:
         Machine("Boiler-1", "boiler", 40.0, nord, "m2"),
         Machine("HVAC-Ohio", "hvac", 90.0, ohio, "m3"),
     )
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    store = Store(f"sqlite:///{tmp_path / 'enms.db'}").migrate()
-    yield store
-    store.dispose()

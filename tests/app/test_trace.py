@@ -23,7 +23,7 @@ def test_in_parts_or_at_once_it_is_the_same():
     for i in range(0, 300, 37):
         parts = parts.with_rows(whole.iloc[i : i + 37], now)
     assert parts.measured == pytest.approx(at_once.measured)
-    assert parts.ratio == at_once.ratio == pytest.approx(10 / 8)
+    assert parts.ratio == pytest.approx(10 / 8) == at_once.ratio
     assert len(parts.hour) == len(at_once.hour)
 
 

@@ -1,4 +1,4 @@
-"""Visits to the page in a real Chromium: what it asked for, what went wrong, what stood there when."""
+"""Visits to the page in a real Chromium: what it asked for, what went wrong, what was painted."""
 
 import contextlib
 import shutil

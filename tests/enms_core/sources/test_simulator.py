@@ -418,8 +418,8 @@ def test_impossible_faults_are_refused(change, message):
 
 
 def test_a_fault_of_an_unknown_machine_is_refused():
-    with pytest.raises(ValueError, match="'Compresor' is not simulated; it must be one of Comp"):
-        Simulator(7, [Fault("leak", "Compresor", MONDAY, MONDAY + QUARTER)])
+    with pytest.raises(ValueError, match="'Compressor-9' is not simulated; it must be one of Comp"):
+        Simulator(7, [Fault("leak", "Compressor-9", MONDAY, MONDAY + QUARTER)])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.kind)
