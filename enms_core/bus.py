@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import redis
@@ -234,7 +234,7 @@ class Follower:
     async def _live(self) -> AsyncGenerator[Envelope]:
         connected = await self._connect()
         async with connected, connected.pubsub() as pubsub:
-            await pubsub.subscribe(*CHANNELS)
+            await _in_time(pubsub.subscribe(*CHANNELS))
             while True:
                 while missing := await self._missing(connected):
                     for envelope in missing:
@@ -247,7 +247,7 @@ class Follower:
         """Yield what is published, until a number is missing or all was still for a while."""
         tick = time.monotonic() + 2 * POLL_S
         while time.monotonic() < tick:
-            message = await pubsub.get_message(timeout=tick - time.monotonic())
+            message = await _in_time(pubsub.get_message(timeout=tick - time.monotonic()))
             if not message or message["type"] != "message":
                 continue
             envelope = _parsed(message["data"])
@@ -266,7 +266,8 @@ class Follower:
 
     async def _missing(self, connected: Any) -> list[Envelope]:
         """Return what was appended after the last number seen: from the stream, else the store."""
-        entries = await connected.xrange(self._key, min=f"({self.last}-0", count=BATCH)
+        asked = connected.xrange(self._key, min=f"({self.last}-0", count=BATCH)
+        entries = await _in_time(asked)
         if not entries:  # nothing is new, or the stream was emptied
             with contextlib.suppress(Unavailable):
                 return await asyncio.to_thread(self._stored)
@@ -306,7 +307,7 @@ class Follower:
     async def _answers(self) -> bool:
         try:
             async with await self._connect() as connected:
-                return bool(await connected.ping())
+                return bool(await _in_time(connected.ping()))
         except GONE:
             return False
 
@@ -316,7 +317,7 @@ class Follower:
             raise ConnectionError("no Redis yet")
         return redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=TIMEOUT_S,
+            socket_timeout=None,  # see _in_time
             socket_connect_timeout=TIMEOUT_S,
             retry=AsyncRetry(NoBackoff(), 0),
         )
@@ -342,6 +343,15 @@ def newest_values(
         MetricUpdated(machine_id=m, machine=names.get(m, m), values=values[m], time=iso(times[m]))
         for m in fresh
     ]
+
+
+async def _in_time(answer: Awaitable[Any]) -> Any:
+    """Await what Redis answers.
+
+    Not by its client's `socket_timeout`: on Python 3.11 that swallows the cancellation of a task.
+    """
+    async with asyncio.timeout(TIMEOUT_S):
+        return await answer
 
 
 def _parsed(data: str | bytes) -> Envelope | None:

@@ -364,6 +364,7 @@ def run(store: Store, locate: Locate, stop: threading.Event) -> None:
     engine = Engine(store, bell)
     threads = [
         threading.Thread(target=Relay(store, locate).run, args=(stop,), name="relay"),
+        threading.Thread(target=_answer, args=(engine, locate, stop), name="answer"),
         threading.Thread(target=_care, args=(store, locate, stop), name="care"),
     ]
     for thread in threads:
@@ -384,7 +385,6 @@ def _tail(engine: Engine, ear: Ear, stop: threading.Event) -> None:
             while engine.step():
                 engine.tell_newest()
             engine.tell_newest()
-            engine.answer_requests()
             if datetime.now(UTC) >= next_sweep:
                 next_sweep = _next_sweep(datetime.now(UTC))
                 engine.sweep()
@@ -397,6 +397,17 @@ def _next_sweep(now: datetime) -> datetime:
     """Return the next time at five past the hour."""
     this = now.replace(minute=SWEEP_MINUTE, second=0, microsecond=0)
     return this if this > now else this + timedelta(hours=1)
+
+
+def _answer(engine: Engine, locate: Locate, stop: threading.Event) -> None:
+    """Answer requests beside the tailing: judging a past again takes seconds per machine."""
+    ear = Ear(locate, "readings")
+    while not stop.is_set():
+        try:
+            engine.answer_requests()
+        except Unavailable as error:
+            log.warning("the store does not answer, requests wait: %s", error)
+        ear.wait()
 
 
 def _care(store: Store, locate: Locate, stop: threading.Event) -> None:

@@ -21,6 +21,7 @@ def detect(store: Store, machine_id: str, start_us: int, end_us: int) -> list[An
     """Judge the readings in [start, end) by what was known before each; return new anomalies.
 
     An interval that overlaps a known anomaly of the machine is that anomaly, and not told again.
+    One that still lasts at the end of the span ends there: nobody follows it any further.
     """
     with store.read() as connection:
         machine = machines.find(connection, machine_id)
@@ -35,25 +36,29 @@ def detect(store: Store, machine_id: str, start_us: int, end_us: int) -> list[An
     times = pd.DatetimeIndex(values.index).as_unit("us").asi8
     expected = predict(watch, wide).reindex(values.index).to_numpy(float)
     judged = watch.monitor.take(times, values.to_numpy(float), expected)
+    steps = judged.steps + [Closed(last) for last in [watch.monitor.episode] if last]
     band = judged.band[judged.band["time"] >= start_us]
     with store.write() as connection:
         scores.put(connection, machine.id, watch.monitor.metric, band)
-        return _keep(connection, watch, judged.steps, start_us)
+        return _keep(connection, watch, steps, start_us)
 
 
 def _keep(connection: Connection, watch: Watch, steps: list[Step], start_us: int) -> list[Anomaly]:
     mine = watch.machine.id, watch.monitor.metric
     known = anomalies.spans(connection, *mine)
-    found = []
+    lasted = {step.episode.started_at: step.episode.ended_at for step in steps}  # the last wins
+    found: dict[str, Anomaly] = {}
     for step in steps:
         episode = step.episode
-        span = to_us(episode.started_at), to_us(episode.ended_at)
-        over = isinstance(step, Closed)
+        span = to_us(episode.started_at), to_us(lasted[episode.started_at])
         if span[0] < start_us or any(a <= span[1] and span[0] <= b for a, b in known):
             continue
-        if tell(connection, watch, step) and not over:
-            found.append(as_anomaly(connection, watch, episode))
-    return found
+        anomaly = as_anomaly(connection, watch, episode)
+        if tell(connection, watch, step) and isinstance(step, Opened):
+            found[anomaly.id] = anomaly
+        elif isinstance(step, Closed) and anomaly.id in found:
+            found[anomaly.id] = anomaly.ended(span[1])
+    return list(found.values())
 
 
 def as_anomaly(connection: Connection, watch: Watch, episode: Episode) -> Anomaly:

@@ -21,6 +21,7 @@ from app.models.live_curve import COLUMNS, Points
 from app.views.theme import DARK, LIGHT
 
 ROOM = 0.012  # behind the newest point
+SHADE = 0.15  # how dark an interval is
 LANE = 0.085  # the height of a label
 KEEP = 4000  # points in the browser
 TICKS = DatetimeTickFormatter(
@@ -52,7 +53,20 @@ class Chart:
         self._line = ColumnDataSource({name: [] for name in ("time", *COLUMNS, "low", "high")})
         self._last = ColumnDataSource({"time": [], "value": []})
         self._shaded = ColumnDataSource(
-            {name: [] for name in ("left", "right", "color", "label", "x", "y", "align", "offset")}
+            {
+                name: []
+                for name in (
+                    "left",
+                    "right",
+                    "color",
+                    "alpha",
+                    "label",
+                    "x",
+                    "y",
+                    "align",
+                    "offset",
+                )
+            }
         )
         self._window, self._powers = (0.0, 1.0), (0.0, 10.0)
         self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=10)
@@ -99,6 +113,7 @@ class Chart:
             "left": left,
             "right": [last if s.end is None else s.end + self.offset_ms for s in shades],
             "color": [tones.get(s.severity, self._palette["accent"]) for s in shades],
+            "alpha": [SHADE / len(shades)] * len(shades),  # they often overlap
             "label": [s.label for s in shades],
             "x": at,
             "y": [1.0 - LANE * i for i in range(len(shades))],
@@ -165,9 +180,13 @@ class Chart:
     def _draw(self) -> list[Any]:
         plot = self.figure
         shade = plot.vstrip(
-            x0="left", x1="right", source=self._shaded, fill_color="color", line_color=None
+            x0="left",
+            x1="right",
+            source=self._shaded,
+            fill_color="color",
+            fill_alpha="alpha",
+            line_color=None,
         )
-        shade.glyph.fill_alpha = 0.13
         band = plot.varea("time", "low", "high", source=self._line)
         expected = plot.line(
             "time", "expected", source=self._line, line_dash=[5, 4], line_width=1.5

@@ -90,18 +90,16 @@ def value_at(connection: sa.Connection, machine_id: str, metric: str, at_us: int
 def latest(connection: sa.Connection) -> list[tuple[str, str, int, float]]:
     """Return (machine_id, metric, time, value) of the newest reading of every series."""
     every = readings.alias()
-    newest = (
-        sa.select(sa.func.max(every.c.time))
+    newest = (  # an id, not a time: SQLite would look at every reading to find the times
+        sa.select(every.c.id)
         .where(every.c.series_id == series.c.id)
+        .order_by(every.c.time.desc())
+        .limit(1)
         .scalar_subquery()
     )
     query = sa.select(
         series.c.machine_id, series.c.metric, readings.c.time, readings.c.value
-    ).join_from(
-        series,
-        readings,
-        sa.and_(readings.c.series_id == series.c.id, readings.c.time == newest),
-    )
+    ).join_from(series, readings, readings.c.id == newest)
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
 

@@ -1,6 +1,7 @@
 """What the pill says while parts of a running plant are away, in a real Chromium."""
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -12,6 +13,8 @@ from playwright.sync_api import expect
 from tests.browser.steady import Steady
 from tests.browser.visit import Visit
 from tests.plants import wait_until
+
+log = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.kill]
 
@@ -59,7 +62,7 @@ def test_a_killed_server_is_noticed_and_comes_back_by_itself(page, shared, analy
     noticed = page.when("^pill:(reconnecting|offline)$", after=killed) - killed
     page.when("^pill:live$", after=killed + noticed)
     back = time.time() - killed
-    print(f"server killed: noticed after {noticed:.1f} s, live after {back:.1f} s")
+    log.info("server killed: noticed after %.1f s, live after %.1f s", noticed, back)
     assert noticed < 5.0
     told(page, analyst, machine)
 
@@ -75,7 +78,7 @@ def test_a_frozen_redis_is_said_and_its_return_too(page, shared, analyst):
         time.sleep(max(0.0, at + 8.0 - time.time()))
     thawed = time.time()
     back = page.when("^pill:live$", after=thawed) - thawed
-    print(f"Redis frozen: degraded after {noticed:.1f} s, live {back:.1f} s after it goes on")
+    log.info("Redis frozen: degraded after %.1f s, live %.1f s after it went on", noticed, back)
     assert noticed < 5.0
     told(page, analyst, machine)
     assert page.loads == 1

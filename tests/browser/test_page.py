@@ -1,5 +1,6 @@
 """What people see on a running plant, in a real Chromium."""
 
+import logging
 import re
 import time
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from enms_core.events import AnomalyDetected, Event, SystemAlert, TrainingComple
 from enms_core.store import events
 from tests.browser.steady import Steady, plainly_wrong
 from tests.plants import wait_until
+
+log = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -75,7 +78,7 @@ def until_no_toast(page) -> None:
 # -- the way of a reading ------------------------------------------------------------------------
 
 
-def test_a_wrong_reading_is_told_on_the_page_within_two_seconds(visit, analyst):
+def test_a_wrong_reading_is_told_on_the_page_within_two_seconds(visit, analyst, record_property):
     page = visit()
     before = int(page.find(".tile-anomalies").get_attribute("data-value"))
     name, committed, anomaly_id = break_a_machine(analyst)
@@ -87,7 +90,7 @@ def test_a_wrong_reading_is_told_on_the_page_within_two_seconds(visit, analyst):
             "row": f"^row:{anomaly_id}$",
         }.items()
     }
-    print("commit to screen:", {what: f"{1000 * s:.0f} ms" for what, s in painted.items()})
+    log.info("commit to screen, ms: %s", {what: round(1000 * s) for what, s in painted.items()})
     assert max(painted.values()) < 2.0
     assert page.loads == 1
 
@@ -147,9 +150,9 @@ def test_toasts_are_of_four_kinds_closable_and_at_most_five(visit, analyst):
     until_no_toast(page)
     machine_id = analyst.machines()["id"][0]
     done = TrainingCompleted(
-        job_id=f"made-{time.time_ns()}", machine_id=machine_id, status="completed"
+        job_id=f"made-{time.time_ns()}", machine_id=machine_id, status="completed", model_version=1
     )
-    tell(analyst, *(alert(s, f"An {s} alert") for s in ("critical", "warning", "info")), done)
+    tell(analyst, *(alert(s, f"Alert: {s}") for s in ("critical", "warning", "info")), done)
     toasts = page.find(".toast")
     expect(toasts).to_have_count(4)
     looks = dict(

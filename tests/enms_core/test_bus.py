@@ -189,6 +189,17 @@ async def test_two_relays_double_nothing(sqlite_store, valkey, relaying):
     assert ids == list(range(1, 101))  # fmt: skip
 
 
+async def test_a_follower_ends_whenever_it_is_cancelled(sqlite_store, valkey):
+    tell_together(sqlite_store, range(1, 501))
+    for number in range(40):
+        following = reader(sqlite_store, valkey, since=(number % 3) * 200)
+        task = asyncio.create_task(following.run())
+        await asyncio.sleep(0.003 * number)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=LONGEST_S / 4)
+        assert done, f"cancelled after {number} steps, it goes on"
+
+
 async def test_the_wire_carries_the_same_json_as_the_store(sqlite_store, valkey, relaying):
     tell(sqlite_store, [1])
     with valkey.client() as client, client.pubsub() as pubsub:
@@ -438,6 +449,7 @@ def test_rings_in_between_are_one(valkey):
     ear.wait(0.01)
     for _ in range(50):
         bell.ring("readings")
+    time.sleep(0.3)  # all of them have arrived
     assert lasted(ear.wait, 20.0) < 10
     assert lasted(ear.wait, 0.3) > 0.2
 

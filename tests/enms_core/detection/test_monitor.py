@@ -1,0 +1,99 @@
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from enms_core.detection.episode import Closed, Opened
+from enms_core.detection.monitor import Monitor
+
+MINUTE = 60_000_000
+DAY = 24 * 60
+
+
+@pytest.fixture(scope="module")
+def week():
+    """Return times (us) and powers of nine days, with an hour of too much on the last."""
+    times = np.arange(9 * DAY, dtype=np.int64) * MINUTE
+    random = np.random.default_rng(5)
+    values = 20.0 + 5.0 * np.sin(times / DAY / MINUTE * 2 * np.pi) + random.normal(0, 0.4, 9 * DAY)
+    values[-3 * 60 : -2 * 60] += 25.0
+    return times, values
+
+
+def run(monitor, times, values, sizes, expected=None):
+    edges = [0, *np.cumsum(sizes)]
+    return [
+        monitor.take(times[a:b], values[a:b], None if expected is None else expected[a:b])
+        for a, b in pairwise(edges)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000, 9 * DAY])
+@pytest.mark.parametrize("model", [False, True])
+def test_the_size_of_batches_changes_nothing(week, size, model):
+    times, values = week
+    first = 8 * DAY
+    expected = np.full(len(times), 20.0) if model else None
+    one, other = Monitor("power_kw", "UTC"), Monitor("power_kw", "UTC")
+    [whole] = run(one, times, values, [len(times)], expected)
+    sizes = [first, *[size] * -(-(len(times) - first) // size)]
+    parts = run(other, times, values, sizes, expected)
+    assert [s for part in parts for s in part.steps] == whole.steps
+    assert np.concatenate([p.band["surprise"] for p in parts]).tolist() == pytest.approx(
+        whole.band["surprise"].tolist(), abs=0
+    )
+    assert other.to_json() == one.to_json()
+    assert [type(s) for s in whole.steps][:1] == [Opened]
+    assert [type(s) for s in whole.steps][-1:] == [Closed]
+
+
+@pytest.mark.parametrize("cut", [100, 8 * DAY, 9 * DAY - 150, 9 * DAY - 1])
+def test_read_again_it_goes_on_as_the_one_that_wrote(week, cut):
+    times, values = week
+    one = Monitor("power_kw", "Europe/Berlin")
+    one.adopt("model-1")
+    one.take(times[:cut], values[:cut])
+    other = Monitor.from_json(one.to_json())
+    assert (other.metric, other.last, other.model_id) == ("power_kw", one.last, "model-1")
+    assert other.episode == one.episode
+    rest = times[cut:], values[cut:]
+    assert other.take(*rest).steps == one.take(*rest).steps
+    assert json.loads(other.to_json()) == json.loads(one.to_json())
+
+
+def test_late_readings_are_noted_and_teach_nothing(week):
+    times, values = week
+    monitor = Monitor("power_kw", "UTC")
+    monitor.take(times, values)
+    before = monitor.to_json()
+    judged = monitor.take(times[[50, 7, 90]], np.array([1e6, 1e6, 1e6]))
+    assert (judged.late, len(judged.band), judged.steps) == (times[7], 0, [])
+    assert monitor.to_json() == before
+
+
+def test_within_a_batch_only_what_rises_is_judged(week):
+    times, values = week
+    order = [0, 1, 2, 5, 3, 4, 6, 6]
+    judged = Monitor("power_kw", "UTC").take(times[order], values[order])
+    assert judged.band["time"].tolist() == times[[0, 1, 2, 5, 6]].tolist()
+    assert judged.late == times[3]
+
+
+def test_an_empty_batch_changes_nothing(week):
+    monitor = Monitor("power_kw", "UTC")
+    monitor.take(week[0][:10], week[1][:10])
+    before = monitor.to_json()
+    judged = monitor.take(week[0][:0], week[1][:0], week[1][:0])
+    assert (len(judged.band), judged.steps, judged.late) == (0, [], None)
+    assert monitor.to_json() == before
+
+
+def test_another_model_forgets_the_residuals_only(week):
+    times, values = week
+    monitor = Monitor("power_kw", "UTC")
+    monitor.take(times[:DAY], values[:DAY])
+    monitor.take(times[DAY : 2 * DAY], values[DAY : 2 * DAY], np.full(DAY, 20.0))
+    assert set(monitor.detector.memories_) == {"values", "residuals"}
+    monitor.adopt("next")
+    assert (monitor.model_id, set(monitor.detector.memories_)) == ("next", {"values"})
