@@ -81,7 +81,7 @@ class TrainingStarted(Event, channel="training.started", fact=("job_id",)):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingProgress(Event, channel="training.progress", fact=("job_id", "status")):
+class TrainingProgress(Event, channel="training.progress", fact=("job_id", "progress_pct", "status")):
     """A training job moved on: `status` names the step it is in."""
 
     job_id: str

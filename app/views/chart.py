@@ -179,7 +179,7 @@ class Chart:
 
     def _draw(self) -> list[Any]:
         plot = self.figure
-        shade = plot.vstrip(
+        plot.vstrip(
             x0="left",
             x1="right",
             source=self._shaded,

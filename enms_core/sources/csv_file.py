@@ -10,6 +10,7 @@ import pandas as pd
 from enms_core.plant import Metric, zone
 from enms_core.readings import COLUMNS
 
+CLOCK = r"\d:\d"
 OFFSET = r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$"  # at the end of a time that has one
 STEP_S = 0.1  # how often a replay sends
 
@@ -85,9 +86,15 @@ def _is_metric(name: str) -> bool:
 def _times(
     column: "pd.Series[str]", timezone: str | None, dayfirst: bool
 ) -> "pd.Series[pd.Timestamp]":
-    offsets = bool(column.dropna().astype(str).str.contains(OFFSET).all())  # summer's and winter's
+    """What is no time becomes NaT, and goes to quarantine with its row."""
+    texts = column.dropna().astype(str)
+    offsets = bool(texts[texts.str.contains(CLOCK)].str.contains(OFFSET).all())
     times = pd.to_datetime(
-        column, utc=offsets, dayfirst=dayfirst, format=None if dayfirst else "ISO8601"
+        column,
+        utc=offsets,  # summer's and winter's
+        dayfirst=dayfirst,
+        format=None if dayfirst else "ISO8601",
+        errors="coerce",
     )
     if timezone is None or not pd.api.types.is_datetime64_dtype(times):
         return times

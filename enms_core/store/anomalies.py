@@ -54,7 +54,7 @@ def update(connection: sa.Connection, anomaly: Anomaly) -> None:
     """Bring a kept anomaly to its newest size, without undoing what a person did to its state."""
     values = asdict(anomaly)
     if anomaly.ended_at is None:
-        del values["state"]
+        del values["state"], values["ended_at"]
     connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly.id).values(**values))
 
 

@@ -16,7 +16,7 @@ WRITERS = 4_711  # the advisory lock that PostgreSQL's writers share
 
 def connect(url: str) -> sa.Engine:
     """Return an engine: on SQLite in WAL mode, where a commit is on the disk when it returns."""
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         if engine.url.database not in (None, "", ":memory:"):
             Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,5 @@
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,7 @@ import pytest
 
 from enms_core.bus import Bell
 from enms_core.ingest import ingest
-from enms_core.readings import COLUMNS
+from enms_core.readings import COLUMNS, check
 from enms_core.sources.csv_file import paced, read
 
 STEEL = Path(__file__).parents[2].parent / "shared" / "data" / "steel" / "steel.csv"
@@ -200,3 +201,14 @@ def test_the_steel_works_in_the_store(store, plant):
     )
     receipt = ingest(store, Bell(lambda: None), rows)
     assert (receipt.sent, receipt.stored) == (35_040, 35_040)
+
+
+def test_a_time_that_is_none_goes_to_quarantine_with_its_row_alone(tmp_path):
+    path = tmp_path / "works.csv"
+    path.write_text(
+        "time,power_kw\n2026-10-01T00:00:00+02:00,1\nyesterday,2\n2026-10-01T00:01:00+02:00,3\n"
+    )
+    rows = read(path, machine="Pump")
+    checked = check(rows, {"Pump"}, datetime.now(UTC))
+    assert checked.valid["value"].tolist() == [1.0, 3.0]
+    assert checked.refused["reason"].str.startswith("time is not a time").tolist() == [True]

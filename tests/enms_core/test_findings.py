@@ -65,7 +65,8 @@ def test_finds_the_fault_and_nothing_new_the_second_time(store, compressor, mode
     assert leak.value > leak.upper
     assert leak.delta_kwh > 50
     assert leak.state == "resolved"
-    assert abs(from_us(leak.ended_at) - LEAK.end) < timedelta(hours=1)
+    assert LEAK.start + timedelta(hours=4) < from_us(leak.ended_at)
+    assert from_us(leak.ended_at) < LEAK.end + timedelta(hours=1)
     assert leak.delta_cost == pytest.approx(leak.delta_kwh * compressor.factory.price_per_kwh)
     assert len(told(store)) == len(found)
     assert detect(store, compressor.id, us(14), us(21)) == []
