@@ -2,10 +2,12 @@
 
 import getpass
 import json
+import re
 import uuid
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,7 +17,7 @@ from enms_core.plant import Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import Store, anomalies, events, machines, models, progress, readings, scores
 from enms_core.store import jobs as stored_jobs
-from enms_core.store.jobs import MODEL_TYPES
+from enms_core.store.jobs import MODEL_TYPES, Job
 from enms_core.store.models import ModelVersion
 from enms_core.store.times import index_of, now_us, to_us
 from enms_core.training_job import TrainingJob
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
 
 When = datetime | str
+
+SEVERITIES = ("info", "warning", "critical")
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(rf"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>{'|'.join(_UNITS)})")
+_TIMES = ("created_at", "started_at", "ended_at", "alive_at", "train_start", "train_end")
 
 
 def connect(settings: Settings | None = None) -> "Plant":
@@ -93,6 +100,8 @@ class Plant:
         limit: int = 1000,
     ) -> pd.DataFrame:
         """Return anomalies as intervals, newest first: started_at, ended_at, reason, kWh, cost."""
+        _one_of("severity", severity, SEVERITIES)
+        _one_of("state", state, anomalies.STATES)
         machine_id = self.machine(machine).id if machine else None
         with self.store.read() as connection:
             return anomalies.table(
@@ -120,7 +129,7 @@ class Plant:
             for e in found
             if any(fnmatch(e.channel, pattern) for pattern in wanted)
         ]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["seq", "channel"])
+        return pd.DataFrame(rows or {name: [] for name in ("seq", "channel", "published_at")})
 
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""
@@ -128,7 +137,8 @@ class Plant:
             names = {m.id: m.name for m in machines.all_machines(connection)}
             found = stored_jobs.listed(connection)
         rows = [{"machine": names[job.machine_id], **vars(job)} for job in found]
-        return pd.DataFrame(rows)
+        columns = ["machine", *(field.name for field in fields(Job))]
+        return _with_times(pd.DataFrame(rows, columns=columns))
 
     def models(self, machine: str | None = None) -> pd.DataFrame:
         """Return model versions, newest first, with their out-of-sample metrics as columns."""
@@ -136,7 +146,10 @@ class Plant:
         with self.store.read() as connection:
             names = {m.id: m.name for m in machines.all_machines(connection)}
             found = models.versions(connection, machine_id)
-        return pd.DataFrame([_model_row(names, version) for version in found])
+        rows = [{"machine": names[v.machine_id], **vars(v), **v.metrics} for v in found]
+        learned = list(dict.fromkeys(name for v in found for name in v.metrics))
+        known = [f.name for f in fields(ModelVersion) if f.name not in ("model", "metrics")]
+        return _with_times(pd.DataFrame(rows, columns=["machine", *known, *learned]))
 
     def model(self, machine: str, version: int | None = None) -> "EnergyBaseline":
         """Return a model version, by default the active one; raise Unknown if there is none."""
@@ -196,10 +209,14 @@ class Plant:
     ) -> str:
         """Ask the engine to judge a span again (default: the last day); it tells by an alert."""
         now = datetime.now(UTC)
+        found = self.machine(machine) if machine else None
+        first, last = _time(start or now - timedelta(days=1), found), _time(end or now, found)
+        if last <= first:
+            raise ValueError(f"the span ends at {last}; it must end after its start {first}")
         request = {
-            "machine_id": self.machine(machine).id if machine else "",
-            "start": to_us(_time(start or now - timedelta(days=1))),
-            "end": to_us(_time(end or now)),
+            "machine_id": found.id if found else "",
+            "start": to_us(first),
+            "end": to_us(last),
             "by": requested_by or _me(),
         }
         name = f"detect:{uuid.uuid4()}"
@@ -227,17 +244,24 @@ def _time(at: When, machine: Machine | None = None) -> datetime:
 def _since(since: When | timedelta) -> datetime:
     if isinstance(since, timedelta):
         return datetime.now(UTC) - since
+    span = _SPAN.fullmatch(since) if isinstance(since, str) else None
+    if span:
+        return datetime.now(UTC) - timedelta(**{_UNITS[span["unit"]]: float(span["number"])})
     try:
-        return datetime.now(UTC) - pd.Timedelta(str(since)).to_pytimedelta()
-    except ValueError:
         return _time(since)
+    except ValueError as error:
+        raise ValueError(f"{since!r} is neither a time nor a span such as 30min or 1d") from error
 
 
-def _model_row(names: dict[str, str], version: ModelVersion) -> dict[str, Any]:
-    row = {"machine": names[version.machine_id], **vars(version)}
-    for name in ("created_at", "train_start", "train_end"):
-        row[name] = index_of([row[name]])[0]
-    return {k: v for k, v in row.items() if k not in ("model", "metrics")} | version.metrics
+def _one_of(what: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value not in (None, *allowed):
+        raise ValueError(f"{what} {value!r} is unknown; it must be one of {', '.join(allowed)}")
+
+
+def _with_times(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its microseconds as times (UTC)."""
+    kept = [name for name in _TIMES if name in frame]
+    return frame.assign(**{name: index_of(frame[name].astype("Int64")) for name in kept})
 
 
 def _me() -> str:

@@ -13,7 +13,7 @@ RATE_S = 60
 def report(settings: Settings) -> dict[str, Any]:
     """Return the state of every part; pid and url are None where it does not run."""
     parts = supervise.parts(settings)
-    store = Store(settings.database_url)
+    store = Store(settings.database_url).migrate()
     try:
         return _parts(settings, parts) | _store(store, parts)
     finally:

@@ -176,7 +176,7 @@ class PlantNow(param.Parameterized):
             upper=upper,
             is_stale=now_us - newest.at > limit,
             severity=severity,
-            curve=tuple(trace.curve(now_us)),
+            curve=self._snapshot.curves.get(machine.id, ()),
         )
 
     def _totals(self, rows: list[MachineNow]) -> Totals:

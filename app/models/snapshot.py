@@ -78,6 +78,7 @@ class Snapshot:
     newest: Mapping[str, Newest] = field(default_factory=dict)
     kwh_today: Mapping[str, float] = field(default_factory=dict)
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # of the last hour
     found: tuple[Found, ...] = ()
     jobs: tuple[Job, ...] = ()
     models: Mapping[str, int] = field(default_factory=dict)
@@ -88,12 +89,14 @@ def take(connection: sa.Connection, traces: Mapping[str, Trace], now_us: int) ->
     seq = events.last_seq(connection)
     known = tuple(all_machines(connection))
     newest = _newest(connection)
+    traced = dict(_traces(connection, known, newest, traces, now_us))
     return Snapshot(
         seq=seq,
         machines=known,
         newest=newest,
         kwh_today=_kwh_today(connection, known, now_us),
-        traces=dict(_traces(connection, known, newest, traces, now_us)),
+        traces=traced,
+        curves={machine_id: tuple(trace.curve(now_us)) for machine_id, trace in traced.items()},
         found=_found(connection),
         jobs=tuple(jobs.listed(connection, limit=20)),
         models={m: version.version for m, version in models.active(connection).items()},

@@ -1,6 +1,7 @@
 """The last hour of a machine, and its day so far against what was expected of it."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -47,7 +48,7 @@ class Trace:
             hour=rows[times > now_us - self.SPAN_US],
         )
 
-    @property
+    @cached_property
     def interval_us(self) -> int:
         """How often the machine usually reports."""
         times = times_us(self.hour)[-WEIGHED:]

@@ -24,14 +24,6 @@ ROOM = 0.012  # behind the newest point
 SHADE = 0.15  # how dark an interval is
 LANE = 0.085  # the height of a label
 KEEP = 4000  # points in the browser
-TICKS = DatetimeTickFormatter(
-    seconds="%H:%M:%S",
-    minsec="%H:%M:%S",
-    minutes="%H:%M",
-    hourmin="%H:%M",
-    hours="%H:%M",
-    days="%d %b",
-)
 
 
 @dataclass(frozen=True)
@@ -169,7 +161,7 @@ class Chart:
         )
         plot.extra_y_ranges = {"share": Range1d(start=0, end=1)}
         plot.xgrid.visible = False
-        plot.xaxis.formatter = TICKS
+        plot.xaxis.formatter = _ticks()
         plot.xaxis.ticker = DatetimeTicker(desired_num_ticks=5)
         plot.yaxis.ticker = BasicTicker(desired_num_ticks=4)
         for axis in plot.axis:
@@ -234,6 +226,18 @@ def fitted(shown: tuple[float, float], low: float, high: float) -> tuple[float, 
     start = math.floor((low - 0.15 * room) / step) * step
     end = math.ceil((high + 0.3 * room) / step) * step
     return (max(start, 0.0) if low >= 0 else start), end
+
+
+def _ticks() -> DatetimeTickFormatter:
+    """Return a formatter of one's own: a session that ends empties the models it held."""
+    return DatetimeTickFormatter(
+        seconds="%H:%M:%S",
+        minsec="%H:%M:%S",
+        minutes="%H:%M",
+        hourmin="%H:%M",
+        hours="%H:%M",
+        days="%d %b",
+    )
 
 
 def _hover(measured: Any) -> HoverTool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -199,6 +200,7 @@ def _when(one: Found, zone: ZoneInfo, now: int) -> str:
     return start if one.ended_at is None else f"{start} to {words.clock(one.ended_at, zone, now)}"
 
 
+@lru_cache(maxsize=1024)
 def _spark(curve: tuple[float, ...]) -> str:
     """Return the small curve as a path; a gap is a gap."""
     known = [value for value in curve if not math.isnan(value)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.util.parameters import edit_readonly
 
 from app import server
 from app.mailbox import Delivery
@@ -95,6 +96,8 @@ class Shell:
                 "& main": {"backgroundColor": "var(--ground)"},
             },
         )
+        with edit_readonly(page):  # else every callback of any session changes every page
+            page.busy = False
         self._pill.on_dark(lambda: page.param.update(dark_theme=True))
         page.param.watch(lambda event: self.view.paint(dark=event.new), "dark_theme")
         return page

@@ -11,7 +11,7 @@ from enms_core.ingest import ingest
 from enms_core.sources.faults import Fault
 from enms_core.sources.simulator import MACHINES, Simulator, history_faults
 from enms_core.store import Store, Unavailable, machines, progress, readings
-from enms_core.store.times import from_us
+from enms_core.store.times import from_us, to_us
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ SEED = 7
 HISTORY = timedelta(days=30)
 PAST_INTERVAL = timedelta(minutes=1)
 LIVE_INTERVAL = timedelta(seconds=5)
+CATCH_UP_LIVE = timedelta(hours=1)  # a pause up to here is filled as if there had been none
+SIMULATED = {machine.name for machine in MACHINES}
 _FAULTS = "simulator:faults"
 _FILLED = "simulator:filled"  # when its past ends while it is being filled, then "yes"
 
@@ -30,7 +32,8 @@ def faults(store: Store) -> list[Fault]:
 
 
 def inject(store: Store, *new: Fault) -> None:
-    """Put faults into the simulated plant."""
+    """Put faults into the simulated plant; raise ValueError for a machine that it has not."""
+    Simulator(SEED, new)  # which says so: kept, the fault would stop the source at every start
     with store.write() as connection:
         known = json.loads(progress.get(connection, _FAULTS, "[]"))
         text = json.dumps([*known, *(fault.to_dict() for fault in new)])
@@ -101,14 +104,27 @@ def _send(store: Store, bell: Bell, machine: str, at: datetime, stop: threading.
 
 
 def _catch_up(store: Store, bell: Bell) -> None:
-    """Send what the machines measured while nobody asked, minute by minute."""
-    with store.read() as connection:
-        names = {machine.id: machine.name for machine in machines.all_machines(connection)}
-        known = readings.latest(connection)
-    newest = {names[m]: at for m, metric, at, _ in known if metric == "power_kw"}
+    """Send what the machines measured while nobody asked: as live, or by minutes if it is long."""
     end = datetime.now(UTC).replace(microsecond=0)
     simulator = Simulator(SEED, faults(store))
-    for name in (machine.name for machine in MACHINES):
-        start = from_us(newest[name]) + LIVE_INTERVAL if name in newest else end
-        if start < end:
-            ingest(store, bell, simulator.readings(start, end, PAST_INTERVAL, machines=[name]))
+    for name, start in _reached(store).items():
+        minutes = (end - start) // PAST_INTERVAL if end - start > CATCH_UP_LIVE else 0
+        whole = start + minutes * PAST_INTERVAL
+        for first, last, step in ((start, whole, PAST_INTERVAL), (whole, end, LIVE_INTERVAL)):
+            if first < last:
+                ingest(store, bell, simulator.readings(first, last, step, machines=[name]))
+
+
+def _reached(store: Store) -> dict[str, datetime]:
+    """Return up to when each machine was measured: a count stands for the time that follows it."""
+    reached = {}
+    with store.read() as connection:
+        newest = {m: at for m, metric, at, _ in readings.latest(connection) if metric == "power_kw"}
+        for machine in machines.all_machines(connection):
+            if machine.name in SIMULATED and machine.id in newest:
+                at = newest[machine.id]
+                near = to_us(from_us(at) - PAST_INTERVAL)
+                times = readings.frame(connection, machine.id, near, at + 1, ["power_kw"]).index
+                covered = LIVE_INTERVAL if len(times) > 2 else PAST_INTERVAL
+                reached[machine.name] = from_us(at) + covered
+    return reached
