@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import param
-import sqlalchemy as sa
 
 from app.models.plant_now import PlantNow
 from app.models.trace import Trace, times_us
-from enms_core.store import scores
+from enms_core.store import Connection, scores
 
 COLUMNS = ("value", "expected", "lower", "upper")
 STALE_INTERVALS = 3
@@ -99,9 +98,7 @@ class LiveCurve(param.Parameterized):
         return {"time": [self.last / 1000 + 1], **{name: [float("nan")] for name in COLUMNS}}
 
 
-def history(
-    connection: sa.Connection, traces: Mapping[str, Trace], span: Span, end_us: int
-) -> Points:
+def history(connection: Connection, traces: Mapping[str, Trace], span: Span, end_us: int) -> Points:
     """Return the past of these machines until `end_us`: of one machine, or of their sum."""
     start_us = end_us - span.us
     frames = []

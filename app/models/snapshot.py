@@ -7,12 +7,11 @@ from itertools import chain
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 
 from app.models.trace import Trace
 from enms_core.events import AnomalyDetected
 from enms_core.plant import ENERGY_METRICS, Machine
-from enms_core.store import anomalies, energy, events, jobs, models, readings
+from enms_core.store import Connection, anomalies, energy, events, jobs, models, readings
 from enms_core.store.jobs import Job
 from enms_core.store.machines import all_machines
 from enms_core.store.times import from_us, to_us
@@ -84,7 +83,7 @@ class Snapshot:
     models: Mapping[str, int] = field(default_factory=dict)
 
 
-def take(connection: sa.Connection, traces: Mapping[str, Trace], now_us: int) -> Snapshot:
+def take(connection: Connection, traces: Mapping[str, Trace], now_us: int) -> Snapshot:
     """Read a snapshot, going on from the traces of the one before."""
     seq = events.last_seq(connection)
     known = tuple(all_machines(connection))
@@ -114,7 +113,7 @@ def energy_metric(values: Mapping[str, float]) -> str | None:
     return next((metric for metric in ENERGY_METRICS if metric in values), None)
 
 
-def _newest(connection: sa.Connection) -> dict[str, Newest]:
+def _newest(connection: Connection) -> dict[str, Newest]:
     values: dict[str, dict[str, float]] = {}
     times: dict[str, int] = {}
     for machine_id, metric, at, value in readings.latest(connection):
@@ -124,16 +123,14 @@ def _newest(connection: sa.Connection) -> dict[str, Newest]:
     return {m: Newest(at=at, values=values[m]) for m, at in times.items()}
 
 
-def _kwh_today(
-    connection: sa.Connection, known: tuple[Machine, ...], now_us: int
-) -> dict[str, float]:
+def _kwh_today(connection: Connection, known: tuple[Machine, ...], now_us: int) -> dict[str, float]:
     starts = {machine.id: midnight(machine, now_us) for machine in known}
     totals = {start: energy.totals(connection, start) for start in set(starts.values())}
     return {m: totals[start][m] for m, start in starts.items() if m in totals[start]}
 
 
 def _traces(
-    connection: sa.Connection,
+    connection: Connection,
     known: tuple[Machine, ...],
     newest: Mapping[str, Newest],
     traces: Mapping[str, Trace],
@@ -152,7 +149,7 @@ def _traces(
     return found
 
 
-def _found(connection: sa.Connection) -> tuple[Found, ...]:
+def _found(connection: Connection) -> tuple[Found, ...]:
     tables = [
         anomalies.table(connection, state="open"),
         anomalies.table(connection, state="acknowledged"),

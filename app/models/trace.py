@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
-from enms_core.store import scores
+from enms_core.store import Connection, scores
 
 POINTS = 60  # of the small curve
 WEIGHED = 12  # the newest intervals tell how often a machine reports
@@ -28,7 +27,7 @@ class Trace:
     expected: float = 0.0
     hour: pd.DataFrame = field(default_factory=pd.DataFrame)
 
-    def extended(self, connection: sa.Connection, machine_id: str, now_us: int) -> "Trace":
+    def extended(self, connection: Connection, machine_id: str, now_us: int) -> "Trace":
         """Return the trace with what came since."""
         fresh = scores.frame(connection, machine_id, self.metric, self.until, now_us + 1)
         return self.with_rows(fresh, now_us)
