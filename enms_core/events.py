@@ -81,7 +81,9 @@ class TrainingStarted(Event, channel="training.started", fact=("job_id",)):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingProgress(Event, channel="training.progress", fact=("job_id", "progress_pct", "status")):
+class TrainingProgress(
+    Event, channel="training.progress", fact=("job_id", "progress_pct", "status")
+):
     """A training job moved on: `status` names the step it is in."""
 
     job_id: str

@@ -38,7 +38,7 @@ class Overview:
     def __init__(
         self, server: Server, session: Session, place: Place, tell: Callable[[Toast], None]
     ) -> None:
-        self._server, self._place = server, place
+        self._server, self._session, self._place = server, session, place
         self.plant, self.anomalies, self.jobs = PlantNow(), RecentAnomalies(), RunningJobs()
         self._actions = Actions(server, session, tell)
         self._power = PowerCard(server, session, place, self.plant, self.anomalies)
@@ -92,7 +92,8 @@ class Overview:
     def paint(self, *, dark: bool) -> None:
         """Follow the theme."""
         self._place.theme = "dark" if dark else "light"
-        self._power.paint(dark=dark)
+        with self._session.writing():
+            self._power.paint(dark=dark)
 
     def _take(self, snapshot: Snapshot) -> None:
         is_first = self._seen is None
@@ -121,7 +122,9 @@ class Overview:
         self._place.site = "" if event.new in (None, ALL_SITES) else event.new
 
     def _on_place(self, *_events: Any) -> None:
-        if self._seen is not None:
+        if self._seen is None:
+            return
+        with self._session.writing():
             self._offer()
             self._power.load(self._seen)
             self.tick()

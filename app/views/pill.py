@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -23,4 +24,5 @@ class ConnectionPill(JSComponent):
 
     def _handle_msg(self, data: Any) -> None:
         if isinstance(data, dict) and data.get("dark") is True:
-            self._on_dark()
+            # It comes while the page is loading, when only a scheduled callback may change it.
+            pn.state.execute(self._on_dark, schedule=True)

@@ -11,6 +11,7 @@ from enms_core.sources import live
 from enms_core.sources.faults import Fault
 from enms_core.sources.simulator import MACHINES, Simulator
 from enms_core.store import Unavailable, machines, progress, readings, schema
+from enms_core.store.times import to_us
 
 SILENT = Bell(lambda: None)
 
@@ -52,11 +53,9 @@ def test_an_empty_store_gets_the_plant_and_its_past(store):
     assert live.faults(store) != []
 
 
-@pytest.mark.parametrize("days", [0, 1])
-def test_begun_and_not_finished_it_goes_on(sqlite_store, days):
+def test_begun_and_not_finished_it_goes_on(sqlite_store):
     parts = live.fill(sqlite_store, SILENT, now())
-    for _ in range(days):
-        next(parts)
+    next(parts)
     parts.close()
     assert not live.is_filled(sqlite_store)
     assert list(live.fill(sqlite_store, SILENT, now() + timedelta(hours=5))) == [0.5, 1.0]
@@ -122,6 +121,25 @@ def test_what_was_measured_while_it_was_away_is_sent(sqlite_store, eventually):
             assert machine.name in plant_of
             power = readings.frame(connection, machine.id, 0, 2**60, ["power_kw"]).index
             assert power.to_series().diff().max() <= timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("away", [timedelta(minutes=30), timedelta(hours=3)])
+def test_pieces_made_while_it_was_away_are_counted_once(sqlite_store, away):
+    """Counted twice, what the pieces explain would be expected twice: a false alarm a start."""
+    end = (now() - away).replace(second=0, microsecond=0)
+    list(live.fill(sqlite_store, SILENT, end))
+    for _ in range(2):
+        live._catch_up(sqlite_store, SILENT)
+        with sqlite_store.read() as connection:
+            belt = machines.find(connection, "Conveyor-A")
+            counts = readings.frame(connection, belt.id, to_us(end), 2**60, ["production_count"])[
+                "production_count"
+            ]
+        last = counts.index[-1].to_pydatetime() + live.LIVE_INTERVAL
+        simulator = Simulator(live.SEED, live.faults(sqlite_store))
+        made = simulator.readings(end, last, last - end, ["Conveyor-A"]).set_index("metric")
+        assert counts.sum() == pytest.approx(made.loc["production_count", "value"], abs=1)
+        assert abs(now() - last) < timedelta(seconds=30)
 
 
 def test_a_store_that_is_away_gets_its_readings_later(sqlite_store, monkeypatch, eventually):

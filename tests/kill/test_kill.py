@@ -276,7 +276,11 @@ def as_without_kills(store, acknowledged, file):
 def test_killed_itself_the_supervisor_leaves_nothing(running):
     running.process.send_signal(signal.SIGKILL)
     running.process.wait(10)
-    wait_until(lambda: not processes_of(running.home), "all parts to end", seconds=5)
+    try:
+        wait_until(lambda: not processes_of(running.home), "all parts to end", seconds=5)
+    finally:
+        for left in processes_of(running.home):
+            left.kill()
     again = RunningPlant(running.home)
     try:
         assert again.start().answers()
