@@ -78,6 +78,7 @@ class Bell:
     def __init__(self, locate: Locate) -> None:
         self._locate = locate
         self._client: redis.Redis | None = None
+        self._misses = 0  # in a row; after one that was only slow it rings on
         self._quiet_until = 0.0
 
     def ring(self, topic: str) -> None:
@@ -94,9 +95,12 @@ class Bell:
         try:
             self._client = self._client or client(self._locate() or "", timeout=0.05)
             self._client.publish(channel, message)
+            self._misses = 0
         except (*GONE, ValueError):
             self._client = None
-            self._quiet_until = time.monotonic() + 1.0
+            self._misses += 1
+            if self._misses > 1:
+                self._quiet_until = time.monotonic() + 1.0
 
 
 class Ear:
