@@ -6,8 +6,10 @@ import logging
 from tornado.ioloop import IOLoop
 
 from app import server
+from enms_core import supervise
 from enms_core.settings import Settings
 
+supervise.die_with_parent()
 settings = Settings.from_env()
 logging.basicConfig(
     level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

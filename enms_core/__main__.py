@@ -16,7 +16,7 @@ from enms_core.training_job import TrainingFailed
 # What a person or the surroundings got wrong: its message says what would be right.
 EXPECTED = (
     BrokerUnavailable,
-    FileNotFoundError,
+    OSError,
     TrainingFailed,
     Unavailable,
     Unknown,
@@ -39,10 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings.from_env()
         _log(settings.log_level if name in PARTS else "WARNING")
         return int(command.main(settings, args) or 0)
+    except BrokenPipeError:
+        return 130
     except EXPECTED as error:
-        print(f"enms: {error}", file=sys.stderr)
+        print(f"enms: {(str(error) or type(error).__name__).splitlines()[0]}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         return 130
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from enms_core import ingest, jobs
 from enms_core.bus import Bell, locator
-from enms_core.plant import Factory, Machine, Unknown
+from enms_core.plant import ENERGY_METRICS, Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import Store, anomalies, events, machines, models, progress, readings, scores
 from enms_core.store import jobs as stored_jobs
@@ -84,11 +84,18 @@ class Plant:
         return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
 
     def expected(
-        self, machine: str, start: When, end: When | None = None, *, metric: str = "power_kw"
+        self, machine: str, start: When, end: When | None = None, *, metric: str | None = None
     ) -> pd.DataFrame:
-        """Return value, expected, lower, upper and surprise of a metric as they were judged."""
+        """Return value, expected, lower, upper and surprise of a metric as they were judged.
+
+        The default is the metric that carries the machine's energy.
+        """
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
+            measured = [
+                m for owner, m in readings.all_series(connection).values() if owner == found.id
+            ]
+            metric = metric or next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
             return scores.frame(connection, found.id, metric, *span).tz_convert(found.zone)
 
     def anomalies(

@@ -7,6 +7,7 @@ import pandas as pd
 DRIVERS = ("temperature_c", "production_count")
 
 WINDOW = pd.Timedelta("3min")  # long enough to count, short enough to follow a break
+FINE_H = 3 / 60
 LEAST_COVER_H = 1.5 / 60  # a production rate needs so much of the window
 HOLD = pd.Timedelta("3h")  # so long a driver is held after its last reading
 
@@ -47,11 +48,16 @@ def aware_index(frame: pd.DataFrame) -> pd.DatetimeIndex:
 
 
 def _rate(counts: "pd.Series[float]") -> "pd.Series[float]":
-    """Return pieces an hour over the trailing window, at the rows where a count was read."""
+    """Return pieces an hour over the trailing window, at the rows where a count was read.
+
+    A count covers the interval that its time begins. In coarse data that is the interval which the
+    energy beside it covers, too; in fine data what is known at a time are the pieces made before.
+    """
     counts = counts.dropna()
     hours = counts.index.to_series().diff().dt.total_seconds() / 3600
     usual = hours.rolling(5, min_periods=1).median()
-    hours = hours.clip(upper=2 * usual)  # a count after a gap does not cover the gap
+    hours = hours.clip(upper=2 * usual)  # a count before a gap does not cover the gap
+    counts = counts.where(usual >= FINE_H, counts.shift())
     made = counts.where(hours.notna()).rolling(WINDOW, min_periods=1).sum()
     cover = hours.rolling(WINDOW, min_periods=1).sum()
     rate: pd.Series[float] = (made / cover).where(cover >= LEAST_COVER_H - 1e-9)

@@ -37,3 +37,4 @@ def fill(plant: Plant) -> None:
             task = bar.add_task(description, total=1.0)
             for share in shares:
                 bar.update(task, completed=share)
+    live.finish(plant.store)

@@ -41,7 +41,7 @@ def inject(store: Store, *new: Fault) -> None:
 
 
 def is_filled(store: Store) -> bool:
-    """Return whether the simulated plant and its past are there."""
+    """Return whether `finish` was called."""
     with store.read() as connection:
         return progress.get(connection, _FILLED) == "yes"
 
@@ -57,6 +57,10 @@ def fill(store: Store, bell: Bell, end: datetime) -> Iterator[float]:
         first = end - HISTORY + timedelta(days=day)
         ingest(store, bell, simulator.readings(first, first + timedelta(days=1), PAST_INTERVAL))
         yield (day + 1) / HISTORY.days
+
+
+def finish(store: Store) -> None:
+    """Note that the past is there, learned from and judged: it will not be filled again."""
     with store.write() as connection:
         progress.put(connection, _FILLED, "yes")
 

@@ -47,6 +47,8 @@ def filled(store):
 def test_an_empty_store_gets_the_plant_and_its_past(store):
     assert not live.is_filled(store)
     assert filled(store) == [0.5, 1.0]
+    assert not live.is_filled(store)  # it is there, but nobody has learned from it yet
+    live.finish(store)
     assert live.is_filled(store)
     assert set(newest(store)) == {machine.name for machine in MACHINES}
     assert {fault.machine for fault in live.faults(store)} <= set(newest(store))

@@ -16,7 +16,7 @@ def test_rate_of_minutes_is_the_trailing_window_an_hour():
     n = WINDOW // pd.Timedelta("1min")
     counts = np.random.default_rng(0).integers(0, 20, 90).astype(float)
     rate = driver_frame(frame("60s", 90, production_count=counts)).production_per_h
-    slow = [counts[i - n + 1 : i + 1].sum() * 60 / n for i in range(n, 90)]
+    slow = [counts[i - n : i].sum() * 60 / n for i in range(n, 90)]  # each begins its minute
     np.testing.assert_allclose(rate.iloc[n:], slow)
 
 
