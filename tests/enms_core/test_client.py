@@ -86,8 +86,8 @@ def test_machines(plant):
 
 
 def test_what_is_wrong_says_what_would_be_right(measured):
-    with pytest.raises(Unknown, match="'Compresor' is unknown; known are: Compressor-1"):
-        measured.readings("Compresor", "2026-03-24")
+    with pytest.raises(Unknown, match="'Compressor-9' is unknown; known are: Compressor-1"):
+        measured.readings("Compressor-9", "2026-03-24")
     with pytest.raises(ValueError, match="must be one of baseline"):
         measured.train("Compressor-1", model="forest")
     with pytest.raises(ValueError, match="choose another name"):
