@@ -308,6 +308,28 @@ class Engine:
                 self._answer(name, json.loads(text))
 
     def _answer(self, name: str, request: dict[str, str | int]) -> None:
+        found: list[Anomaly] = []
+        what, failed = "all machines", ""
+        try:
+            found, what = self._detect(request)
+        except Unavailable:
+            raise  # it is answered when the store is back
+        except Exception as error:  # whatever one request meets, the next is answered
+            log.exception("detection failed: %s", request)
+            failed = str(error) or type(error).__name__
+        alert = SystemAlert(
+            alert_type="detection_failed" if failed else "detection_completed",
+            severity="warning" if failed else "info",
+            message=f"Detection over {what}: {failed or _counted(len(found))}.",
+            details={"request": name, "new": len(found), "by": request["by"], "at": utc_now()},
+        )
+        with self.store.write() as connection:
+            events.record(connection, alert)
+            progress.put(connection, name, "")
+        self.bell.ring("events")
+
+    def _detect(self, request: dict[str, str | int]) -> tuple[list[Anomaly], str]:
+        """Return what is new in the span that somebody asked for, and where it was looked for."""
         wanted = str(request["machine_id"])
         found = [
             anomaly
@@ -317,17 +339,7 @@ class Engine:
                 self.store, machine_id, int(request["start"]), int(request["end"])
             )
         ]
-        what = self._machine(wanted).name if wanted else "all machines"
-        alert = SystemAlert(
-            alert_type="detection_completed",
-            severity="info",
-            message=f"Detection over {what}: {_counted(len(found))}.",
-            details={"request": name, "new": len(found), "by": request["by"], "at": utc_now()},
-        )
-        with self.store.write() as connection:
-            events.record(connection, alert)
-            progress.put(connection, name, "")
-        self.bell.ring("events")
+        return found, self._machine(wanted).name if wanted else "all machines"
 
 
 def _counted(new: int) -> str:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from enms_core.store.times import from_us
 
 NOTHING = "\N{EN DASH}"
+LARGEST_PERCENT = 300  # beyond, a percentage says less than the amount
 
 
 def short(value: float | None) -> str:
@@ -65,12 +66,18 @@ def mass(kg: float | None) -> tuple[str, str]:
 def deviation(value: float | None, expected: float | None) -> str:
     """Return how far a value is from what was expected; empty where that says nothing.
 
+    Around an expectation of almost nothing any value is thousands of percent off.
+
     >>> deviation(109.0, 100.0), deviation(100.2, 100.0), deviation(1.0, None)
     ('+9 %', '±0 %', '')
+    >>> deviation(50.0, 0.4)
+    ''
     """
     if value is None or expected is None or expected <= 0:
         return ""
     percent = round(100.0 * (value - expected) / expected)
+    if percent > LARGEST_PERCENT:
+        return ""
     sign = "+" if percent > 0 else "\N{MINUS SIGN}" if percent < 0 else "±"
     return f"{sign}{abs(percent)} %"
 

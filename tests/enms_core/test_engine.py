@@ -552,3 +552,19 @@ def test_sweeps_are_at_five_past(now, due):
     at = engines._next_sweep(datetime.fromisoformat(now))
     assert f"{at:%H:%M}" == due
     assert at > datetime.fromisoformat(now)
+
+
+def test_a_detection_that_fails_is_told_and_does_not_stop_the_next(sqlite_store, monkeypatch):
+    running = Engine(sqlite_store, Bell(lambda: None))
+    request = json.dumps({"machine_id": "", "start": 0, "end": 1, "by": "ann"})
+    with sqlite_store.write() as connection:
+        progress.put(connection, "detect:1", request)
+    monkeypatch.setattr(running, "_detect", lambda _request: 1 / 0)
+    running.answer_requests()
+    monkeypatch.undo()
+    with sqlite_store.write() as connection:
+        progress.put(connection, "detect:2", request)
+    running.answer_requests()
+    with sqlite_store.read() as connection:
+        told = [envelope.event.alert_type for envelope in events.since(connection, 0)]
+    assert told == ["detection_failed", "detection_completed"]
