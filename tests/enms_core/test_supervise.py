@@ -332,6 +332,7 @@ def test_a_port_that_is_no_number(tmp_path):
     ],
 )
 def test_the_origins_are_those_of_the_address(tmp_path, args, origins):
+    args = ["--basic-auth=users.json", *args]
     command = supervise.server_command(settings_of(tmp_path, ENMS_AUTH="basic"), args)
     pairs = itertools.pairwise(command)
     assert [value for option, value in pairs if option == "--allow-websocket-origin"] == origins
