@@ -46,7 +46,7 @@ PYTHON = (sys.executable, "-m")
 PARTS = {  # each is kept running; the first starts before the others and ends after them
     "broker": (*PYTHON, "enms_core", "broker"),
     "engine": (*PYTHON, "enms_core", "engine"),
-    "worker": (*PYTHON, "enms_core", "worker"),
+    "worker": ("nice", "-n", "10", *PYTHON, "enms_core", "worker"),
     "source": (*PYTHON, "enms_core", "source"),
     "server": (*PYTHON, "panel", "serve"),
 }

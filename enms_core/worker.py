@@ -1,7 +1,6 @@
 """A worker: takes training jobs from the queue and does them, each in a child process."""
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -59,7 +58,6 @@ def train_all(store: Store, bell: Bell, requested_by: str) -> Iterator[float]:
 def perform(job_id: str) -> None:
     """Do one job, in a worker's child process."""
     supervise.die_with_parent()
-    os.nice(10)
     settings = Settings.from_env()
     store = Store(settings.database_url)
     try:

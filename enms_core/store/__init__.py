@@ -7,10 +7,13 @@ A subject is a module of functions over a connection (`readings`, `anomalies`, `
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from enms_core.store import dialect, progress, schema
+
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 # The database does not answer, is locked or full: what was not committed is not there.
 Unavailable = sa.exc.OperationalError
@@ -44,6 +47,8 @@ class Store:
 
     def migrate(self) -> "Store":
         """Bring the tables to this version; may be called by many at once."""
+        if self._is_current():
+            return self
         from enms_core.store.migrations import upgrade  # Alembic is slow to import and rarely used
 
         with self.write() as connection:
@@ -53,6 +58,15 @@ class Store:
             )
             dialect.insert_new(connection, schema.counters, [{"name": "events", "value": 0}])
         return self
+
+    def _is_current(self) -> bool:
+        """Whether the newest revision was reached, and with it all that `migrate` does."""
+        newest = max(path.stem.split("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return False
+            reached = connection.execute(sa.text("SELECT version_num FROM alembic_version"))
+            return reached.scalar() == newest
 
     @property
     def epoch(self) -> str:
