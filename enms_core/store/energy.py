@@ -64,7 +64,8 @@ def integrate(
     """Return kWh and covered seconds per quarter in [first, last) of power readings in kW.
 
     A reading stands until the next one, for three usual intervals at most; the newest stands for
-    one.
+    one. The usual interval is the median of the five around a reading, so that a history of minutes
+    and the seconds that follow it each keep their own.
 
     >>> minutes = np.array([0, 60_000_000, 120_000_000])
     >>> kwh, covered = integrate(minutes, np.array([60.0, 30.0, 60.0]), 0, QUARTER_US)
@@ -74,12 +75,24 @@ def integrate(
     edges = np.arange(first, last + QUARTER_US, QUARTER_US)
     if not len(times_us):
         return np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
-    usual = int(np.median(np.diff(times_us))) if len(times_us) > 1 else 60_000_000
-    hold = np.minimum(np.append(np.diff(times_us), usual), min(3 * usual, HOLD_US))
+    gaps = np.diff(times_us) if len(times_us) > 1 else np.array([60_000_000])
+    usual = _around(gaps)[: len(times_us)]
+    following = np.append(np.diff(times_us), usual[-1:])
+    hold = np.minimum(following, np.minimum(3 * usual, HOLD_US))
     # Both sums are piecewise linear between the points where a reading starts or ends to stand.
     points = np.column_stack([times_us, times_us + hold]).ravel()
     kwh = _cumulative(points, values * hold / 3.6e9, edges)
     return np.diff(kwh), np.diff(_cumulative(points, hold / 1e6, edges))
+
+
+def _around(gaps: "np.ndarray") -> "np.ndarray":
+    """Return the median of the five gaps around each reading; the outermost count for those beyond.
+
+    >>> _around(np.array([60, 60, 60, 5, 5, 5])).tolist()
+    [60, 60, 60, 5, 5, 5, 5]
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(gaps, (2, 3), mode="edge"), 5)
+    return np.asarray(np.median(windows, axis=1).astype(np.int64))
 
 
 def _cumulative(points: "np.ndarray", steps: "np.ndarray", edges: "np.ndarray") -> "np.ndarray":

@@ -21,14 +21,21 @@ def by_seconds(times, values, first, last):
     if not times:
         return kwh, covered
     gaps = [b - a for a, b in pairwise(times)]
-    usual = int(np.median(gaps)) if gaps else 60 * SECOND
-    hold = [min(gap, 3 * usual, HOLD_US) for gap in gaps] + [min(usual, HOLD_US)]
+    usual = usual_gaps(gaps) if gaps else [60 * SECOND]
+    hold = [min(g, 3 * u, HOLD_US) for g, u in zip(gaps, usual[:-1], strict=True)]
+    hold.append(min(usual[-1], HOLD_US))
     for at in range(first, last, SECOND):
         for time, value, stands in zip(times, values, hold, strict=True):
             if time <= at < time + stands:
                 kwh[(at - first) // QUARTER_US] += value / 3600
                 covered[(at - first) // QUARTER_US] += 1
     return kwh, covered
+
+
+def usual_gaps(gaps):
+    """For every reading the median of the five gaps around it."""
+    padded = [gaps[0]] * 2 + gaps + [gaps[-1]] * 3
+    return [sorted(padded[i : i + 5])[2] for i in range(len(gaps) + 1)]
 
 
 def quarter_by_seconds(sent, start):
@@ -157,3 +164,21 @@ def test_energy_readings_are_counted_where_they_start(store, plant):
 def test_the_largest_values_stay_finite(store, plant):
     send(store, plant["Pump"], [(START + n * SECOND, 1e15) for n in range(1000)])
     assert all(np.isfinite(pair).all() for pair in kept(store, plant["Pump"]).values())
+
+
+def test_seconds_after_minutes_do_not_shorten_the_minutes():
+    """A history at 60 s goes on live at 5 s: every quarter is covered whole."""
+    history = np.arange(0, 2 * QUARTER_US, 60 * SECOND)
+    live = np.arange(2 * QUARTER_US, 4 * QUARTER_US, 5 * SECOND)
+    times = np.concatenate([history, live])
+    kwh, covered = integrate(times, np.full(len(times), 40.0), 0, 4 * QUARTER_US)
+    assert covered.tolist() == [900.0] * 4
+    np.testing.assert_allclose(kwh, 10.0)
+
+
+def test_a_gap_stays_one_at_either_pace():
+    gap = 3_600 * SECOND
+    slow = np.arange(0, 600, 60) * SECOND
+    fast = slow[-1] + gap + np.arange(0, 60, 5) * SECOND
+    _, covered = integrate(np.concatenate([slow, fast]), np.ones(22), 0, 8 * QUARTER_US)
+    assert covered.sum() == 9 * 60 + 180 + 60
