@@ -14,12 +14,11 @@ import pandas as pd
 import param
 
 from app.models.plant_now import PlantNow
-from app.models.trace import Trace, times_us
+from app.models.trace import NEIGHBOURS, Trace, times_us
 from enms_core.store import Connection, scores
 
 COLUMNS = ("value", "expected", "lower", "upper")
 STALE_INTERVALS = 3
-NEIGHBOURS = 7  # a gap is what is long among its neighbours
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from enms_core.store import Connection, scores
 POINTS = 60  # of the small curve
 WEIGHED = 12  # the newest intervals tell how often a machine reports
 SHORTEST_US = 5_000_000
+NEIGHBOURS = 7  # a gap is what is long among its neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +88,9 @@ def times_us(frame: pd.DataFrame) -> "np.ndarray":
 def _compared(rows: pd.DataFrame, since_us: int, day: int) -> tuple[float, float]:
     """Return value and expected, each times the time since the reading before, over new rows."""
     times = times_us(rows)
-    step = np.diff(times, prepend=times[0])
-    usual = 3 * float(np.median(step[1:])) if len(step) > 1 else 0.0
-    weight = np.minimum(step, usual) / 3.6e9
+    step = pd.Series(np.diff(times)).reindex(range(-1, len(times) - 1), fill_value=0)
+    usual = step.replace(0, np.nan).rolling(NEIGHBOURS, center=True, min_periods=1).median()
+    weight = np.minimum(step.to_numpy(), 3 * usual.fillna(0).to_numpy()) / 3.6e9
     judged = (times >= since_us) & (times >= day) & rows["expected"].notna().to_numpy()
     value, expected = (rows[name].to_numpy()[judged] for name in ("value", "expected"))
     return float(value @ weight[judged]), float(expected @ weight[judged])

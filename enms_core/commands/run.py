@@ -15,4 +15,6 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def main(settings: Settings, args: argparse.Namespace) -> int:
     """Return the supervisor's exit code."""
     setup.main(settings, args)
-    return supervise.run(settings, [word for word in args.words if word != "--"])
+    words = [word for word in args.words if word != "--"]
+    print(f"EnMS opens at {supervise.server_url(words)} in a moment; Ctrl-C stops it.", flush=True)
+    return supervise.run(settings, words)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.models.trace import POINTS, Trace
+from app.models.trace import POINTS, Trace, _compared
 
 S = 1_000_000
 DAY = 1_795_000_000_000_000
@@ -52,3 +52,11 @@ def test_the_curve_is_minutes_with_gaps():
     assert len(curve) == POINTS
     assert curve[:10] == [10.0] * 10
     assert np.isnan(curve[10:]).all()
+
+
+def test_a_day_of_minutes_and_then_seconds_counts_all_of_both():
+    times = np.concatenate([np.arange(0, 3600, 60), np.arange(3600, 7200, 5)])
+    index = pd.to_datetime(times, unit="s", utc=True)
+    rows = pd.DataFrame({"value": 40.0, "expected": 30.0}, index=index)
+    measured, expected = _compared(rows, 0, 0)
+    assert (round(measured), round(expected)) == (80, 60)
