@@ -16,7 +16,7 @@ from tests.plants import wait_until
 
 log = logging.getLogger(__name__)
 
-GUARD_S = 15.0  # it is to say so within 5 s: the figure is logged, this only guards against never
+TRUE_WITHIN_S = 5.0  # the pill tells the truth within
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.kill]
 
@@ -66,7 +66,7 @@ def test_a_killed_server_is_noticed_and_comes_back_by_itself(page, shared, analy
     page.when("^pill:live$", after=killed + noticed)
     back = time.time() - killed
     log.info("server killed: noticed after %.1f s, live after %.1f s", noticed, back)
-    assert noticed < GUARD_S
+    assert noticed < TRUE_WITHIN_S
     told(page, analyst, machine)
 
 
@@ -82,6 +82,6 @@ def test_a_frozen_redis_is_said_and_its_return_too(page, shared, analyst):
     thawed = time.time()
     back = page.when("^pill:live$", after=thawed) - thawed
     log.info("Redis frozen: degraded after %.1f s, live %.1f s after it went on", noticed, back)
-    assert noticed < GUARD_S
+    assert noticed < TRUE_WITHIN_S
     told(page, analyst, machine)
     assert page.loads == 1
