@@ -106,13 +106,22 @@ class TrainingCompleted(Event, channel="training.completed", fact=("job_id",)):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SystemAlert(Event, channel="system.alert", fact=("alert_type", "details")):
-    """Something about the system itself that a person should know."""
+class SystemAlert(Event, channel="system.alert", fact=("alert_type", "fingerprint")):
+    """Something about the system itself that a person should know.
+
+    The same details are the same fact, in whatever order they are written.
+    """
 
     alert_type: str
     severity: str
     message: str
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """The details in short."""
+        text = json.dumps(self.details, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,16 @@ class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "stat
     by: str
     at: str
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineAdded(Event, channel="machine.added", fact=("machine_id",)):
+    """The plant has one more machine."""
+
+    machine_id: str
+    machine: str
+    machine_type: str
+    factory: str
 
 
 CHANNELS = tuple(KINDS)

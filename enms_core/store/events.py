@@ -28,6 +28,7 @@ def record(connection: sa.Connection, event: Event) -> Envelope | None:
             channel=event.channel,
             published_at=now_us(),
             envelope=envelope.to_json(),
+            machine_id=getattr(event, "machine_id", None),
         )
     )
     return envelope

@@ -2,10 +2,11 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from enms_core.plant import Unknown
 from enms_core.store.schema import models
 from enms_core.store.times import now_us
 
@@ -25,6 +26,7 @@ class ModelVersion:
     train_end: int
     metrics: dict[str, float]
     model: str
+    activated_at: int | None
 
 
 def register(
@@ -55,6 +57,7 @@ def register(
         train_end=span[1],
         metrics=metrics,
         model=model,
+        activated_at=now_us(),
     )
     row = {**vars(version), "metrics": json.dumps(metrics, allow_nan=False)}
     connection.execute(sa.insert(models).values(**row))
@@ -76,8 +79,22 @@ def versions(connection: sa.Connection, machine_id: str | None = None) -> list[M
 
 
 def newest_change(connection: sa.Connection) -> int:
-    """Return when a model was last added (us), 0 before the first."""
-    return connection.execute(sa.select(sa.func.max(models.c.created_at))).scalar() or 0
+    """Return when a model was last made active (us), 0 before the first."""
+    return connection.execute(sa.select(sa.func.max(models.c.activated_at))).scalar() or 0
+
+
+def activate(connection: sa.Connection, version_id: str) -> ModelVersion:
+    """Make a version the active one of its machine; raise Unknown where there is none."""
+    row = connection.execute(sa.select(models).where(models.c.id == version_id)).mappings().first()
+    if row is None:
+        raise Unknown(f"model {version_id!r} is unknown")
+    mine = (models.c.machine_id == row["machine_id"], models.c.model_type == row["model_type"])
+    connection.execute(
+        sa.update(models).where(*mine, models.c.state == "active").values(state="retired")
+    )
+    changed = {"state": "active", "activated_at": now_us()}
+    connection.execute(sa.update(models).where(models.c.id == version_id).values(**changed))
+    return replace(_version(row), **changed)
 
 
 def _version(row: sa.RowMapping) -> ModelVersion:

@@ -136,7 +136,9 @@ events = Table(
     Column("channel", String(64), nullable=False),
     Column("published_at", Time, nullable=False),
     Column("envelope", Text, nullable=False),
+    Column("machine_id", String(36)),
     Index(None, "published_at"),
+    Index(None, "machine_id", "seq"),
 )
 
 jobs = Table(
@@ -174,6 +176,7 @@ models = Table(
     Column("train_end", Time, nullable=False),
     Column("metrics", Text, nullable=False),
     Column("model", Text, nullable=False),
+    Column("activated_at", Time),
     UniqueConstraint("machine_id", "model_type", "version"),
 )
 
@@ -190,4 +193,44 @@ counters = Table(
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# What is wrong with the system itself: opened once, closed when it is over.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("alert_type", String(64), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("opened_at", Time, nullable=False),
+    Column("closed_at", Time),
+    Index(None, "opened_at"),
+    Index(None, "closed_at"),
+)
+
+# Of a token only its hash is kept; `prefix` is how a person knows it again.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("used_at", Time),
+)
+
+# Who logs in; without a password where another provider vouches for the name.
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", Text),
+    Column("created_at", Time, nullable=False),
 )
