@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Protocol
 
+from enms_core.bus import Restored
 from enms_core.events import Envelope, MetricUpdated
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,12 @@ class Feed(Protocol):
     """Where envelopes come from: `enms_core.bus.Follower`."""
 
     state: str
+    epoch: str
+    last: int
+
+    async def begin(self) -> None:
+        """Learn `epoch` and `last`."""
+        ...
 
     def follow(self) -> AsyncIterator[Envelope]:
         """Yield envelopes in order, each once."""
@@ -40,9 +48,13 @@ class Listener(Protocol):
         """Take an envelope without waiting for anything."""
         ...
 
+    def restored(self) -> None:
+        """Forget what is known: the store is another one."""
+        ...
+
 
 class Hub:
-    """The events of this process: whoever reads takes from a cursor, whoever listens is woken."""
+    """The events of this process: `seq` is the newest number of the `epoch`, None at the start."""
 
     def __init__(self, feed: Callable[[int | None], Feed]) -> None:
         self._make_feed = feed
@@ -50,8 +62,8 @@ class Hub:
         self._log: deque[Envelope] = deque(maxlen=KEEP)
         self._listeners: list[Listener] = []
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
-        self._last_seq: int | None = None
-        self.cursor = 0
+        self.epoch = ""
+        self.seq: int | None = None
         self.newest: dict[str, MetricUpdated] = {}
         self.last_event: str | None = None
 
@@ -69,23 +81,34 @@ class Hub:
         """Follow for ever; a feed that breaks is started again from the last number seen."""
         pause = FIRST_PAUSE_S
         while True:
-            self._feed = self._make_feed(self._last_seq)
-            before = self.cursor
+            before = self.seq
             try:
-                async for envelope in self._feed.follow():
-                    self.take(envelope)
+                await self._follow()
+            except Restored as error:
+                log.warning("%s", error)
+                self._forget()
             except Exception:  # whatever broke the feed: without it every page would stand still
                 log.exception("the event feed broke, starting it again in %.1f s", pause)
             self._feed = None
             await asyncio.sleep(pause)
-            longer = FIRST_PAUSE_S if self.cursor > before else 2 * pause
+            longer = FIRST_PAUSE_S if self.seq != before else 2 * pause
             pause = min(longer, LONGEST_PAUSE_S)
 
+    async def _follow(self) -> None:
+        self._feed = self._make_feed(self.seq)
+        await self._feed.begin()
+        if self.epoch not in ("", self._feed.epoch):
+            raise Restored(f"the store is not the one of epoch {self.epoch} any more")
+        self.epoch = self._feed.epoch
+        self.seq = self._feed.last if self.seq is None else self.seq
+        async for envelope in self._feed.follow():
+            self.take(envelope)
+
     def take(self, envelope: Envelope) -> None:
-        """Number and keep an envelope, and wake who listens."""
-        self.cursor += 1
-        self._log.append(envelope)
-        self._last_seq = self._last_seq if envelope.seq is None else envelope.seq
+        """Keep an envelope, and wake who listens."""
+        if envelope.seq is not None:
+            self._log.append(envelope)
+            self.seq = envelope.seq
         self.last_event = envelope.published_at
         self._latencies.append(_age_ms(envelope.published_at))
         if isinstance(envelope.event, MetricUpdated):
@@ -93,12 +116,21 @@ class Hub:
         for listener in list(self._listeners):
             self._wake(listener, envelope)
 
-    def since(self, cursor: int) -> tuple[int, list[Envelope], bool]:
-        """Return the new cursor, the events after `cursor`, and whether some were forgotten."""
-        missed = self.cursor - cursor
-        kept = min(missed, len(self._log))
-        found = [self._log[i] for i in range(len(self._log) - kept, len(self._log))]
-        return self.cursor, found, missed > kept
+    def after(self, seq: int) -> list[Envelope] | None:
+        """Return the events after this number; None where the log does not reach back so far."""
+        if self.seq is None or seq >= self.seq:
+            return []
+        first = self._log[0].seq if self._log else None
+        if first is None or seq + 1 < first:
+            return None
+        return list(islice(self._log, seq + 1 - first, None))
+
+    def _forget(self) -> None:
+        self._log.clear()
+        self.newest.clear()
+        self.epoch, self.seq = "", None
+        for listener in list(self._listeners):
+            listener.restored()
 
     def register(self, listener: Listener) -> None:
         """Wake this listener from now on."""

@@ -66,6 +66,11 @@ class Mailbox:
             waiting.forgot = True
         self.wake()
 
+    def restored(self) -> None:
+        """Forget what waits: the store is another one, the session takes up from it."""
+        self._waiting = Delivery(forgot=True)
+        self.wake()
+
     def wake(self) -> None:
         """See to it that the session is flushed, also if nothing came."""
         if not self._pending and not self._closed:

@@ -29,6 +29,11 @@ class Reader:
         if not isinstance(envelope.event, MetricUpdated):
             self.ask()
 
+    def restored(self) -> None:
+        """Read soon: the store is another one."""
+        self.snapshot = None
+        self.ask()
+
     def ask(self) -> None:
         """Read soon."""
         self._asked.set()

@@ -12,6 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import redis
@@ -24,7 +26,7 @@ from redis.retry import Retry
 from enms_core import broker
 from enms_core.events import CHANNELS, Envelope, MetricUpdated
 from enms_core.settings import Settings
-from enms_core.store import Store, Unavailable, events, readings
+from enms_core.store import Store, Unavailable, events, progress, readings
 from enms_core.store.machines import all_machines
 from enms_core.store.times import iso
 
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0  # a Redis that does not answer for so long counts as gone
 POLL_S = 0.25  # how often the store is asked where nobody rings
+MOMENT_S = 0.025  # how long nobody minds to wait for Redis
 BATCH = 200
 KEEP = 20_000  # events that the stream holds; older ones are in the store
 
@@ -72,7 +75,8 @@ def client(url: str, timeout: float = TIMEOUT_S) -> redis.Redis:
 class Bell:
     """Tells other processes at once that there is something new in the store.
 
-    It carries no data and may be lost: who waits for it looks after `POLL_S` all the same.
+    It carries no data and may be lost: who waits for it looks after `POLL_S` all the same. A thread
+    of its own speaks to Redis, so that a Redis that hangs holds up nobody for longer than a moment.
     """
 
     def __init__(self, locate: Locate) -> None:
@@ -80,14 +84,32 @@ class Bell:
         self._client: redis.Redis | None = None
         self._misses = 0  # in a row; after one that was only slow it rings on
         self._quiet_until = 0.0
+        self._turn = threading.Lock()
+        self._thread: ThreadPoolExecutor | None = None
+        self._errand: Future[None] | None = None
 
     def ring(self, topic: str) -> None:
         """Ring, if there is a Redis to ring through; never raises."""
-        self._publish(bell_key(topic), "")
+        self.soon(partial(self._publish, bell_key(topic), ""))
 
     def publish(self, envelope: Envelope) -> None:
         """Publish a latest value; like a ring it may be lost."""
-        self._publish(envelope.channel, envelope.to_json())
+        self.soon(partial(self._publish, envelope.channel, envelope.to_json()))
+
+    def soon(self, errand: Callable[[], None]) -> None:
+        """Run an errand to Redis in the bell's thread, and wait for it, but for a moment only.
+
+        It is dropped while an earlier one hangs, and whatever Redis raises is its own affair.
+        """
+        if not self._turn.acquire(timeout=MOMENT_S):
+            return
+        try:
+            if self._errand is None or self._errand.done():
+                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="bell")
+                self._errand = self._thread.submit(_forgiving, errand)
+                wait([self._errand], timeout=MOMENT_S)
+        finally:
+            self._turn.release()
 
     def _publish(self, channel: str, message: str) -> None:
         if time.monotonic() < self._quiet_until:
@@ -101,6 +123,13 @@ class Bell:
             self._misses += 1
             if self._misses > 1:
                 self._quiet_until = time.monotonic() + 1.0
+
+
+def _forgiving(errand: Callable[[], None]) -> None:
+    try:
+        errand()
+    except GONE as error:
+        log.warning("Redis does not answer: %s", error)
 
 
 class Ear:
@@ -167,8 +196,18 @@ class Relay:
             raise ConnectionError("no Redis yet")
         connected = client(url)
         newest: Any = connected.xrevrange(self._key, count=1)
+        if newest and not self._is_ours(*newest[0]):
+            self._key = stream_key(self._store.renew())
+            newest = None
         self._last = int(newest[0][0].split(b"-")[0]) if newest else self._resume()
         self._client = connected
+
+    def _is_ours(self, entry_id: bytes, entry: dict[bytes, bytes]) -> bool:
+        """Whether the store knows what was told last; one restored from a backup does not."""
+        seq = int(entry_id.split(b"-")[0])
+        with self._store.read() as connection:
+            rows = events.after(connection, seq - 1, 1)
+        return bool(rows) and rows[0][2].encode() == entry.get(b"e")
 
     def _resume(self) -> int:
         """Where an empty stream starts: as far back as it would hold."""
@@ -193,22 +232,40 @@ class Relay:
         self._client = None
 
 
+class Restored(Exception):
+    """The store was restored from a backup or made anew: numbers known of it are void."""
+
+
 class Follower:
     """Follows every event, in order and each once, whatever happens to Redis.
 
-    `state` is "live" while Redis tells them and "degraded" while they are read from the store.
+    `state` is "live" while Redis tells them and "degraded" while they are read from the store;
+    `last` is the number of the newest event yielded or passed over, of the store's `epoch`.
     """
 
     def __init__(self, store: Store, locate: Locate, since: int | None = None) -> None:
         self._store, self._locate = store, locate
         self.state = "connecting"
         self.last = since if since is not None else -1
-        self._key = ""
+        self.epoch = ""
+        self.gaps = 0  # events that were missed and filled in
         self._seen: dict[str, int] = {}
 
+    async def begin(self) -> None:
+        """Learn from the store where to start; wait for it where it does not answer."""
+        while not self.epoch:
+            try:
+                self.epoch, newest = await asyncio.to_thread(self._beginning)
+                self.last = newest if self.last < 0 else self.last
+            except Unavailable:
+                await asyncio.sleep(POLL_S)
+
     async def follow(self) -> AsyncGenerator[Envelope]:
-        """Yield envelopes for ever, from after `since` or from now on."""
-        await self._start()
+        """Yield envelopes for ever, from after `since` or from now on.
+
+        Raise Restored when the store is not the one that it was.
+        """
+        await self.begin()
         while True:
             try:
                 async with contextlib.aclosing(self._live()) as told:
@@ -222,18 +279,13 @@ class Follower:
             async for envelope in self._polled():
                 yield envelope
 
-    async def _start(self) -> None:
-        while not self._key:
-            try:
-                self._key = stream_key(await asyncio.to_thread(lambda: self._store.epoch))
-                if self.last < 0:
-                    self.last = await asyncio.to_thread(self._newest)
-            except Unavailable:
-                await asyncio.sleep(POLL_S)
-
-    def _newest(self) -> int:
+    def _beginning(self) -> tuple[str, int]:
         with self._store.read() as connection:
-            return events.last_seq(connection)
+            return progress.get(connection, "epoch"), events.last_seq(connection)
+
+    @property
+    def _key(self) -> str:
+        return stream_key(self.epoch)
 
     async def _live(self) -> AsyncGenerator[Envelope]:
         connected = await self._connect()
@@ -266,7 +318,7 @@ class Follower:
         """Whether it was told before, or is another plant's on the same Redis."""
         if envelope.seq is None:
             return False
-        return envelope.seq <= self.last or stream_key(envelope.epoch) != self._key
+        return envelope.seq <= self.last or envelope.epoch != self.epoch
 
     async def _missing(self, connected: Any) -> list[Envelope]:
         """Return what was appended after the last number seen: from the stream, else the store."""
@@ -280,12 +332,16 @@ class Follower:
         if numbers != list(range(self.last + 1, self.last + 1 + len(entries))):
             return await asyncio.to_thread(self._stored)
         self.last += len(numbers)
+        self.gaps += len(numbers)
         return [envelope for envelope in found if envelope is not None]
 
     def _stored(self) -> list[Envelope]:
         with self._store.read() as connection:
+            if progress.get(connection, "epoch") != self.epoch:
+                raise Restored(f"the store is not the one of epoch {self.epoch} any more")
             rows = events.after(connection, self.last, BATCH)
         self.last = rows[-1][0] if rows else self.last
+        self.gaps += len(rows)
         found = [_parsed(text) for _, _, text in rows]
         return [envelope for envelope in found if envelope is not None]
 
@@ -305,8 +361,7 @@ class Follower:
             names = {machine.id: machine.name for machine in all_machines(connection)}
             rows = readings.latest(connection)
         updates = newest_values(names, rows, self._seen)
-        epoch = self._key.rsplit(":", 1)[1]
-        return [Envelope.now(event, seq=None, epoch=epoch) for event in updates]
+        return [Envelope.now(event, seq=None, epoch=self.epoch) for event in updates]
 
     async def _answers(self) -> bool:
         try:

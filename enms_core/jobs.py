@@ -13,7 +13,7 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.serializers import JSONSerializer
 
-from enms_core.bus import GONE, Bell, Locate
+from enms_core.bus import Bell, Locate
 from enms_core.events import TrainingCompleted
 from enms_core.store import Store, events, jobs
 from enms_core.store.jobs import ACTIVE, Job
@@ -33,10 +33,7 @@ def submit(
     with store.write() as connection:
         job = jobs.add(connection, machine_id, model_type, requested_by)
     bell.ring("jobs")
-    try:
-        enqueue(locate, [job])
-    except GONE as error:
-        log.warning("job %s waits in the store, Redis does not answer: %s", job.id, error)
+    bell.soon(lambda: enqueue(locate, [job]))  # where Redis is away, `care` does it
     return job
 
 
@@ -64,14 +61,20 @@ def cancel(store: Store, bell: Bell, locate: Locate, job_id: str) -> bool:
     """Cancel a job that waits or runs; False if it had ended."""
     if not end(store, bell, job_id, "cancelled"):
         return False
-    try:
-        url = locate()
-        if url:
-            with Redis.from_url(url, socket_timeout=2.0) as connection:
-                send_stop_job_command(connection, job_id, serializer=JSONSerializer)
-    except (*GONE, InvalidJobOperation, NoSuchJobError) as error:
-        log.info("job %s ends at its next step: %s", job_id, error)
+    bell.soon(lambda: _stop(locate, job_id))
     return True
+
+
+def _stop(locate: Locate, job_id: str) -> None:
+    """Stop the worker that has a job; without Redis the job ends at its next step."""
+    url = locate()
+    if url is None:
+        return
+    with Redis.from_url(url, socket_timeout=2.0) as connection:
+        try:
+            send_stop_job_command(connection, job_id, serializer=JSONSerializer)
+        except (InvalidJobOperation, NoSuchJobError) as error:
+            log.info("job %s was in no worker's hands: %s", job_id, error)
 
 
 def end(store: Store, bell: Bell, job_id: str, state: str, error: str = "") -> bool:

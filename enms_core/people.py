@@ -40,11 +40,11 @@ class Person:
             raise Forbidden(f"{self.name} is a {self.role}; this needs the role {role}")
 
 
-LOCAL = Person("local user", "admin")
-
-
 def checked_role(role: str) -> str:
     """Return the role; raise ValueError naming the known ones."""
     if role not in ROLES:
         raise ValueError(f"role {role!r} is unknown; it must be one of {', '.join(ROLES)}")
     return role
+
+
+LOCAL = Person("local user", "admin")  # of a plant that is open on loopback

@@ -74,6 +74,12 @@ class Store:
         with self.read() as connection:
             return progress.get(connection, "epoch")
 
+    def renew(self) -> str:
+        """Begin a new epoch, because the store was restored; return it."""
+        with self.write() as connection:
+            progress.put(connection, "epoch", str(uuid.uuid4()))
+        return self.epoch
+
     def dispose(self) -> None:
         """Close the connections."""
         self.engine.dispose()

@@ -5,28 +5,37 @@ import pytest
 
 from app import hub as hub_module
 from app.hub import KEEP, Hub
+from enms_core.bus import Restored
 from enms_core.events import MetricUpdated, TrainingProgress
 
 
 class Feed:
     """A feed that yields what it is given, then breaks or waits for ever."""
 
-    state = "live"
+    state, last = "live", 0
 
-    def __init__(self, envelopes, breaks=False):
-        self._envelopes, self._breaks = envelopes, breaks
+    def __init__(self, envelopes, breaks=None, epoch="e"):
+        self._envelopes, self._breaks, self.epoch = envelopes, breaks, epoch
+
+    async def begin(self):
+        pass
 
     async def follow(self):
         for envelope in self._envelopes:
             yield envelope
         if self._breaks:
-            raise OSError("the feed broke")
+            raise self._breaks
         await asyncio.Event().wait()
 
 
 class Heard(list):
+    forgot = 0
+
     def push(self, envelope):
         self.append(envelope)
+
+    def restored(self):
+        self.forgot += 1
 
 
 class Failing:
@@ -49,21 +58,22 @@ def hub():
     return Hub(lambda _since: Feed([]))
 
 
-def test_since_returns_what_came_after_the_cursor(hub, wrap):
+def test_after_returns_what_came_after_a_number(hub, wrap):
     envelopes = [wrap(progress(i)) for i in range(5)]
     for envelope in envelopes:
         hub.take(envelope)
-    assert hub.since(3) == (5, envelopes[3:], False)
-    assert hub.since(5) == (5, [], False)
+        hub.take(wrap(metric(power_kw=7.0)))
+    assert hub.after(3) == envelopes[3:]
+    assert hub.after(0) == envelopes
+    assert hub.after(5) == []
 
 
-def test_since_tells_what_was_forgotten(hub, wrap):
-    one = wrap(progress(1))
-    for _ in range(KEEP + 3):
-        hub.take(one)
-    cursor, found, forgot = hub.since(0)
-    assert (cursor, len(found), forgot) == (KEEP + 3, KEEP, True)
-    assert hub.since(3)[2] is False
+def test_after_says_when_the_log_does_not_reach_back(hub, wrap):
+    assert hub.after(0) == []
+    for i in range(KEEP + 3):
+        hub.take(wrap(progress(i)))
+    assert hub.after(2) is None
+    assert len(hub.after(3)) == KEEP
 
 
 def test_a_listener_that_fails_is_dropped_and_the_others_go_on(hub, wrap, caplog):
@@ -106,7 +116,8 @@ async def test_a_feed_that_breaks_is_started_again_after_the_last_number(wrap, m
 
     def feed(since):
         asked.append(since)
-        return Feed(envelopes[:2], breaks=True) if since is None else Feed(envelopes[2:])
+        broken = OSError("the feed broke")
+        return Feed(envelopes[:2], breaks=broken) if since is None else Feed(envelopes[2:])
 
     hub, heard, done = Hub(feed), Heard(), asyncio.Event()
     hub.register(heard)
@@ -119,3 +130,20 @@ async def test_a_feed_that_breaks_is_started_again_after_the_last_number(wrap, m
     assert heard == envelopes
     assert asked == [None, 2]
     assert "the feed broke" in caplog.text
+
+
+async def test_another_store_begins_anew(wrap, monkeypatch):
+    monkeypatch.setattr(hub_module, "FIRST_PAUSE_S", 0.0)
+    feeds = [
+        Feed([wrap(progress(i)) for i in range(3)], breaks=Restored("restored")),
+        Feed([], epoch="f"),
+    ]
+    hub, heard = Hub(lambda _since: feeds.pop(0)), Heard()
+    hub.register(heard)
+    running = asyncio.create_task(hub.run())
+    while hub.epoch != "f":
+        await asyncio.sleep(0)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert (heard.forgot, hub.seq, hub.after(0)) == (1, 0, [])

@@ -11,6 +11,7 @@ from enms_core.events import (
     AnomalyDetected,
     AnomalyUpdated,
     Envelope,
+    MachineAdded,
     MetricUpdated,
     SystemAlert,
     TrainingCompleted,
@@ -34,6 +35,7 @@ WIRE = {
     ),
     "system.alert": ("system_alert", "alert_type severity message details"),
     "anomaly.updated": ("anomaly_updated", "anomaly_id machine_id state by note"),
+    "machine.added": ("machine_added", "machine_id machine machine_type factory"),
 }
 
 FIELDS = ["type", "channel", "seq", "epoch", "event_id", "published_at", "data"]
@@ -72,6 +74,7 @@ EXAMPLES = [
     AnomalyUpdated(
         anomaly_id="a1", machine_id="m1", state="resolved", by="engine", at="2026-11-22", note="ok"
     ),
+    MachineAdded(machine_id="m1", machine="Pump", machine_type="pump", factory="Works"),
 ]
 
 
