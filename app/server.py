@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from app.audience import Audience
 from app.hub import Hub
 from app.mailbox import Mailbox
 from app.reader import Reader
@@ -18,15 +19,21 @@ log = logging.getLogger(__name__)
 
 BOOT = str(uuid.uuid4())  # names this process: pages of another one load again
 STORE_PAUSE_S = 1.0
+WIRE_WAITS_S = 0.25
 
 
 @dataclass
 class Server:
-    """The plant, one hub and one reader; sessions register their mailbox."""
+    """The plant, one hub and one reader; sessions register their mailbox.
+
+    `wire` is the same plant for REST: it waits for a locked store a moment only.
+    """
 
     plant: Plant
+    wire: Plant
     hub: Hub
     reader: Reader
+    audience: Audience
     mailboxes: list[Mailbox] = field(default_factory=list)
 
     def join(self, mailbox: Mailbox) -> None:
@@ -56,9 +63,11 @@ def current() -> Server:
 def start(settings: Settings) -> Server:
     """Make this process's server; what it does begins with the event loop."""
     plant = Plant(settings, Store(settings.database_url))
+    wire = Plant(settings, Store(settings.database_url, patience_s=WIRE_WAITS_S))
     hub = Hub(lambda since: Follower(plant.store, plant.locate, since))
-    server = Server(plant, hub, Reader(plant.store, _wake_all))
+    server = Server(plant, wire, hub, Reader(plant.store, _wake_all), Audience())
     hub.register(server.reader)
+    hub.register(server.audience)
     _servers.append(server)
     return server
 

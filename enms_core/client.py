@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from enms_core import ingest, jobs
+from enms_core import ingest, jobs, triage
 from enms_core.bus import Bell, locator
+from enms_core.events import MachineAdded
 from enms_core.plant import ENERGY_METRICS, Factory, Machine, Unknown
 from enms_core.settings import Settings
-from enms_core.store import Store, anomalies, events, machines, models, progress, readings, scores
+from enms_core.store import (
+    Connection,
+    Store,
+    anomalies,
+    events,
+    machines,
+    models,
+    progress,
+    readings,
+    scores,
+)
 from enms_core.store import jobs as stored_jobs
 from enms_core.store.jobs import MODEL_TYPES, Job
 from enms_core.store.models import ModelVersion
@@ -77,11 +88,7 @@ class Plant:
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
             wide = readings.frame(connection, found.id, *span).tz_convert(found.zone)
-        if freq is None or wide.empty:
-            return wide
-        slots = wide.resample(freq)
-        summed = [name for name in wide.columns if name.endswith(("_count", "_kwh"))]
-        return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
+        return wide if freq is None or wide.empty else resampled(wide, freq)
 
     def expected(
         self, machine: str, start: When, end: When | None = None, *, metric: str | None = None
@@ -92,10 +99,7 @@ class Plant:
         """
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
-            measured = [
-                m for owner, m in readings.all_series(connection).values() if owner == found.id
-            ]
-            metric = metric or next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
+            metric = metric or judged_metric(connection, found)
             return scores.frame(connection, found.id, metric, *span).tz_convert(found.zone)
 
     def anomalies(
@@ -183,7 +187,16 @@ class Plant:
         """Add a machine; without a factory it gets one of its own name, in UTC."""
         machine = Machine(name, type, rated_kw, factory or Factory(name))
         with self.store.write() as connection:
-            return machines.add(connection, machine)
+            added = machines.add(connection, machine)
+            told = MachineAdded(
+                machine_id=added.id,
+                machine=added.name,
+                machine_type=added.type,
+                factory=added.factory.name,
+            )
+            events.record(connection, told)
+        self.bell.ring("events")
+        return added
 
     def write(self, rows: pd.DataFrame) -> ingest.Receipt:
         """Take readings in (columns machine, metric, time, value); returned means stored."""
@@ -205,6 +218,22 @@ class Plant:
     def cancel(self, job_id: str) -> bool:
         """Cancel a training that waits or runs; False if it had ended."""
         return jobs.cancel(self.store, self.bell, self.locate, job_id)
+
+    def activate(self, model_id: str) -> ModelVersion:
+        """Make a model version the active one of its machine; raise Unknown for none."""
+        with self.store.write() as connection:
+            return models.activate(connection, model_id)
+
+    def act(self, anomaly_id: str, action: str, *, note: str = "", by: str | None = None) -> str:
+        """Acknowledge, resolve or reopen an anomaly; return its state.
+
+        Raise Unknown for none, and triage.Conflict where its state forbids it.
+        """
+        _one_of("action", action, tuple(triage.ACTIONS))
+        with self.store.write() as connection:
+            told = triage.act(connection, anomaly_id, action, by or _me(), note)
+        self.bell.ring("events")
+        return told.to_dict()["data"]["state"]  # type: ignore[no-any-return]
 
     def request_detection(
         self,
@@ -238,6 +267,19 @@ class Plant:
         found = self.machine(machine)
         last = now_us() + 1 if end is None else to_us(_time(end, found))
         return found, (to_us(_time(start, found)), last)
+
+
+def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Return a column per metric in slots: counts and energy summed, all else averaged."""
+    slots = wide.resample(freq)
+    summed = [name for name in wide.columns if name.endswith(("_count", "_kwh"))]
+    return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
+
+
+def judged_metric(connection: Connection, machine: Machine) -> str:
+    """Return the metric that carries a machine's energy."""
+    measured = [m for owner, m in readings.all_series(connection).values() if owner == machine.id]
+    return next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
 
 
 def _time(at: When, machine: Machine | None = None) -> datetime:

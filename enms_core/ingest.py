@@ -12,6 +12,7 @@ from enms_core.store import readings as stored_readings
 from enms_core.store.machines import all_machines
 
 BATCH = 200_000
+SHOWN = 1_000  # refused readings that a receipt names; all of them are in quarantine
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Receipt:
     duplicates: int = 0
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    refused: tuple[dict[str, str], ...] = ()  # as they were sent, each with its reason
 
     def __add__(self, other: "Receipt") -> "Receipt":
         """Return the receipt of both.
@@ -39,6 +41,7 @@ class Receipt:
             self.duplicates + other.duplicates,
             self.quarantined + other.quarantined,
             reasons,
+            (self.refused + other.refused)[:SHOWN],
         )
 
 
@@ -57,6 +60,11 @@ def ingest(store: Store, bell: Bell, rows: pd.DataFrame) -> Receipt:
             duplicates=len(checked.valid) - stored,
             quarantined=len(checked.refused),
             reasons={str(k): int(v) for k, v in checked.refused["reason"].value_counts().items()},
+            refused=tuple(_named(checked.refused.head(SHOWN))),
         )
         bell.ring("readings")
     return receipt
+
+
+def _named(refused: pd.DataFrame) -> list[dict[str, str]]:
+    return [{str(k): str(v) for k, v in row.items()} for row in refused.to_dict("records")]

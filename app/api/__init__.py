@@ -1,6 +1,20 @@
 """Routes beside the page, for `panel serve --plugins app.api`."""
 
+from itertools import groupby
+from operator import attrgetter
+
+from app.api import streams
 from app.api.health import Health
+from app.api.openapi import OpenApi
+from app.api.operations import OPERATIONS
+from app.api.rest import Rest
 from app.api.root import Root
 
-ROUTES = [(r"/", Root), (r"/health", Health)]
+_by_path = groupby(sorted(OPERATIONS, key=attrgetter("pattern")), key=attrgetter("pattern"))
+ROUTES = [
+    (r"/", Root),
+    (r"/health", Health),
+    (r"/api/v1/openapi.json", OpenApi),
+    *streams.ROUTES,
+    *((pattern, Rest, {"operations": tuple(found)}) for pattern, found in _by_path),
+]

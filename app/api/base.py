@@ -1,10 +1,31 @@
-"""The one base class of all handlers: who asks from where is checked before anything is done."""
+"""The one base class of all handlers: who asks, from where, and may they, before anything is done.
 
+A program sends `Authorization: Bearer TOKEN`, a browser the cookie of its login. An open plant
+(`ENMS_AUTH=none`, on loopback only) takes everybody else for the local user.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from http import HTTPStatus
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from panel.config import config
 from tornado.web import HTTPError, RequestHandler
 
+from app import server
+from enms_core.people import LOCAL, Person
+from enms_core.store import Store, Unavailable, tokens, users
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+PUBLIC = ("/", "/health")  # what answers without a credential; Panel's /login and /static beside it
+STREAMS_EACH = 20  # open WebSockets of one token or login
+UNKNOWN, FORBIDDEN, TOO_MANY = 4401, 4403, 4429
+
+
+class Stranger(Exception):
+    """Nobody known asks."""
 
 
 def host_of(url: str) -> str:
@@ -19,8 +40,20 @@ def host_of(url: str) -> str:
         return ""
 
 
-class Handler(RequestHandler):
-    """Refuses what another site's page or a re-bound name sent, with 403."""
+def person_of(login: str | None) -> Person:
+    """Return who is behind a login; the local user where an open plant asks for none."""
+    current = server.current()
+    if login is None:
+        return LOCAL if current.plant.settings.auth == "none" else Person("nobody", "viewer")
+    with current.plant.store.read() as connection:
+        return users.person(connection, login)
+
+
+class Guard(RequestHandler):
+    """Checks Host, Origin, credential and role; `person` is who asks."""
+
+    role: ClassVar[str | None] = "viewer"  # who may at least; None is everybody
+    person: Person = Person("nobody", "viewer")
 
     @property
     def known_hosts(self) -> frozenset[str]:
@@ -28,8 +61,32 @@ class Handler(RequestHandler):
         origins = getattr(self.application, "websocket_origins", ())
         return LOOPBACK | {host_of(f"//{origin}") for origin in origins}
 
-    def prepare(self) -> None:
-        """Check Host, and Origin where the browser sends one."""
+    def needs(self) -> str | None:
+        """The role that this request asks for, None for no role at all."""
+        return self.role
+
+    async def prepare(self) -> None:
+        """Refuse what comes from elsewhere (403), from a stranger (401) or without right (403)."""
+        self.check_source()
+        needed = self.needs()
+        if needed is None:
+            return
+        try:
+            self.person = await self.identify()
+        except Stranger as error:
+            self.set_header("WWW-Authenticate", "Bearer")
+            self.refuse(401, str(error), "unauthorized")
+            return
+        except Unavailable:
+            self.set_header("Retry-After", "1")
+            self.refuse(503, "the store does not answer; try again", "unavailable")
+            return
+        if not self.person.may(needed):
+            said = f"{self.person.name} is a {self.person.role}; this needs the role {needed}"
+            self.refuse(403, said, "forbidden")
+
+    def check_source(self) -> None:
+        """Refuse another site's page and a re-bound name."""
         known = self.known_hosts
         origin = self.request.headers.get("Origin")
         if host_of(f"//{self.request.host}") not in known:
@@ -37,7 +94,97 @@ class Handler(RequestHandler):
         if origin is not None and host_of(origin) not in known:
             raise HTTPError(403, reason="Origin is not one this server answers to")
 
+    async def identify(self) -> Person:
+        """Return who asks; raise Stranger saying what would be right."""
+        if self.get_query_argument("token", None) or self.get_query_argument("access_token", None):
+            raise Stranger("a token in the URL ends in logs; send Authorization: Bearer TOKEN")
+        kind, _, secret = self.request.headers.get("Authorization", "").partition(" ")
+        if kind:
+            if kind.lower() != "bearer":
+                raise Stranger(f"Authorization {kind[:20]!r} is not known; send Bearer TOKEN")
+            return await asyncio.to_thread(_bearer, secret.strip())
+        login = self.get_signed_cookie("user", max_age_days=config.oauth_expiry)
+        if login is not None:
+            self._check_change()
+            return await asyncio.to_thread(person_of, login.decode("utf-8", "replace"))
+        if server.current().plant.settings.auth == "none":
+            return LOCAL
+        raise Stranger("nobody known asks; send Authorization: Bearer TOKEN, or log in")
+
+    def _check_change(self) -> None:
+        """Let a cookie change something only from this server's own pages."""
+        if self.request.method not in ("GET", "HEAD") and not self.request.headers.get("Origin"):
+            raise Stranger("a login changes something from a page only; a program needs a token")
+
+    def refuse(self, status: int, message: str, error: str = "", field: str | None = None) -> None:
+        """Answer what was wrong and what would be right, and be done."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        name = error or HTTPStatus(status).phrase.lower().replace(" ", "_")
+        self.finish(json.dumps({"error": name, "field": field, "message": message}))
+
+
+class Handler(Guard):
+    """Answers a request; errors are JSON."""
+
     def set_default_headers(self) -> None:
         """Keep answers out of caches and of other sites' hands."""
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """Answer an error as JSON, without its traceback."""
+        self.refuse(status_code, self._reason)
+
+
+class StreamGuard(Guard):
+    """Lets a WebSocket open; without the right to it `refused` is the code to close it with."""
+
+    refused: int | None = None
+    _streams: ClassVar[Counter[str]] = Counter()
+    _counted = False
+
+    async def prepare(self) -> None:
+        """Refuse what comes from elsewhere (403); find out who asks."""
+        self.check_source()
+        self.refused = await self.recheck()
+        if self.refused is None and self.person is not LOCAL:
+            self._counted = True
+            self._streams[self.person.name] += 1
+            if self._streams[self.person.name] > STREAMS_EACH:
+                self.refused = TOO_MANY
+
+    async def recheck(self) -> int | None:
+        """Return the code to close with if the right to this stream is not there any more."""
+        try:
+            self.person = await self.identify()
+        except Stranger:
+            return UNKNOWN
+        except Unavailable:  # nobody loses a right because the store does not answer
+            return None if self.person.may("analyst") or self._counted else UNKNOWN
+        return None if self.person.may(self.role or "viewer") else FORBIDDEN
+
+    def leave(self) -> None:
+        """Count this connection no more."""
+        if self._counted:
+            self._counted = False
+            self._streams[self.person.name] -= 1
+
+
+def _bearer(secret: str) -> Person:
+    store = server.current().plant.store
+    with store.read() as connection:
+        token = tokens.find(connection, secret)
+    if token is None:
+        raise Stranger("this token is unknown, revoked or expired; make one: enms token add NAME")
+    if tokens.use_is_old(token):
+        _note_use(server.current().wire.store, token)
+    return Person(token.name, token.role)
+
+
+def _note_use(store: Store, token: tokens.Token) -> None:
+    try:
+        with store.write() as connection:
+            tokens.note_use(connection, token)
+    except Unavailable:
+        return  # it is noted at the next request

@@ -7,6 +7,8 @@ from app.server import BOOT
 class Health(Handler):
     """Public, without detail."""
 
+    role = None
+
     def get(self) -> None:
         """Answer with the name of this process."""
         self.write({"status": "ok", "boot": BOOT})

@@ -28,8 +28,8 @@ class Store:
     36
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = dialect.connect(url)
+    def __init__(self, url: str, patience_s: float = dialect.PATIENCE_S) -> None:
+        self.engine = dialect.connect(url, patience_s)
         self._writing = self.engine.execution_options(writes=True)
 
     @contextmanager

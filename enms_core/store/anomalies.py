@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 import pandas as pd
 import sqlalchemy as sa
 
+from enms_core.plant import Unknown
 from enms_core.store.dialect import insert_new
 from enms_core.store.schema import anomalies, machines
 from enms_core.store.times import index_of
@@ -56,6 +57,20 @@ def update(connection: sa.Connection, anomaly: Anomaly) -> None:
     if anomaly.ended_at is None:
         del values["state"], values["ended_at"]
     connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly.id).values(**values))
+
+
+def get(connection: sa.Connection, anomaly_id: str) -> Anomaly:
+    """Return an anomaly; raise Unknown where there is none."""
+    query = sa.select(anomalies).where(anomalies.c.id == anomaly_id)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise Unknown(f"anomaly {anomaly_id!r} is unknown")
+    return Anomaly(**{name: value for name, value in row.items() if name != "id"})
+
+
+def put_state(connection: sa.Connection, anomaly_id: str, state: str) -> None:
+    """Change the state of an anomaly."""
+    connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly_id).values(state=state))
 
 
 def table(

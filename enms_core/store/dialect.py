@@ -1,6 +1,7 @@
 """The one place that knows which database it is: SQLite by default, PostgreSQL by URL."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,20 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-BUSY_TIMEOUT_MS = 10_000
+PATIENCE_S = 10.0  # how long a writer waits for another one
 Rows = Sequence[Mapping[str, Any]]
 
 WRITERS = 4_711  # the advisory lock that PostgreSQL's writers share
 
 
-def connect(url: str) -> sa.Engine:
+def connect(url: str, patience_s: float = PATIENCE_S) -> sa.Engine:
     """Return an engine: on SQLite in WAL mode, where a commit is on the disk when it returns."""
     engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    engine = engine.execution_options(patience_ms=int(patience_s * 1000))
     if engine.dialect.name == "sqlite":
         if engine.url.database not in (None, "", ":memory:"):
             Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sa.event.listen(engine, "connect", _sqlite_connect)
+        sa.event.listen(engine, "connect", partial(_sqlite_connect, patience_s))
         sa.event.listen(engine, "begin", _sqlite_begin)
     return engine
 
@@ -31,6 +33,8 @@ def lock_writers(connection: sa.Connection) -> None:
     Serial numbers then become visible in their order. SQLite took it with BEGIN IMMEDIATE.
     """
     if connection.dialect.name == "postgresql":
+        patience_ms = connection.get_execution_options()["patience_ms"]
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {patience_ms}")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
 
 
@@ -97,10 +101,10 @@ def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postg
     return postgresql.insert(table)
 
 
-def _sqlite_connect(dbapi: Any, _record: Any) -> None:
+def _sqlite_connect(patience_s: float, dbapi: Any, _record: Any) -> None:
     dbapi.isolation_level = None  # we say BEGIN ourselves
     cursor = dbapi.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA busy_timeout = {int(patience_s * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -83,18 +83,26 @@ def newest_change(connection: sa.Connection) -> int:
     return connection.execute(sa.select(sa.func.max(models.c.activated_at))).scalar() or 0
 
 
-def activate(connection: sa.Connection, version_id: str) -> ModelVersion:
-    """Make a version the active one of its machine; raise Unknown where there is none."""
+def get(connection: sa.Connection, version_id: str) -> ModelVersion:
+    """Return a version; raise Unknown where there is none."""
     row = connection.execute(sa.select(models).where(models.c.id == version_id)).mappings().first()
     if row is None:
         raise Unknown(f"model {version_id!r} is unknown")
-    mine = (models.c.machine_id == row["machine_id"], models.c.model_type == row["model_type"])
+    return _version(row)
+
+
+def activate(connection: sa.Connection, version_id: str) -> ModelVersion:
+    """Make a version the active one of its machine; raise Unknown where there is none."""
+    version = get(connection, version_id)
+    mine = (models.c.machine_id == version.machine_id, models.c.model_type == version.model_type)
     connection.execute(
         sa.update(models).where(*mine, models.c.state == "active").values(state="retired")
     )
-    changed = {"state": "active", "activated_at": now_us()}
-    connection.execute(sa.update(models).where(models.c.id == version_id).values(**changed))
-    return replace(_version(row), **changed)
+    at = now_us()
+    connection.execute(
+        sa.update(models).where(models.c.id == version_id).values(state="active", activated_at=at)
+    )
+    return replace(version, state="active", activated_at=at)
 
 
 def _version(row: sa.RowMapping) -> ModelVersion:

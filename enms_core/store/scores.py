@@ -25,9 +25,18 @@ def put(connection: sa.Connection, machine_id: str, metric: str, band: pd.DataFr
 
 
 def frame(
-    connection: sa.Connection, machine_id: str, metric: str, start_us: int, end_us: int
+    connection: sa.Connection,
+    machine_id: str,
+    metric: str,
+    start_us: int,
+    end_us: int,
+    *,
+    limit: int | None = None,
 ) -> pd.DataFrame:
-    """Return value, expected, lower, upper, surprise of a metric in [start, end) by time (UTC)."""
+    """Return value, expected, lower, upper, surprise of a metric in [start, end) by time (UTC).
+
+    With `limit` at most so many rows, the oldest.
+    """
     query = (
         sa.select(readings.c.time, readings.c.value, *(scores.c[name] for name in BAND))
         .join_from(series, readings)
@@ -38,6 +47,7 @@ def frame(
         .where(series.c.machine_id == machine_id, series.c.metric == metric)
         .where(readings.c.time >= start_us, readings.c.time < end_us)
         .order_by(readings.c.time)
+        .limit(limit)
     )
     table = as_frame(connection.execute(query), ["time", "value", *BAND])
     return table.set_index(index_of(table.pop("time")).rename("time")).astype(float)

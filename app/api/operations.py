@@ -1,0 +1,396 @@
+"""All REST routes: what each one does with the plant, in a literal table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from typing import Any
+
+import pandas as pd
+
+from app.api import rows as r
+from app.api.csv_text import readings_in
+from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
+from enms_core import triage
+from enms_core.client import judged_metric, resampled
+from enms_core.events import CHANNELS, SystemAlert, utc_now
+from enms_core.plant import Factory, Unknown
+from enms_core.store import Connection, events, jobs, machines, models, pages, scores
+from enms_core.store import readings as stored
+from enms_core.store.pages import Wanted
+from enms_core.store.times import from_us, iso, now_us, to_us
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Say which field is meant where something in it is unknown or wrong."""
+    try:
+        yield
+    except (Unknown, ValueError) as error:
+        raise Refused(400, "invalid", str(error.args[0]), field) from error
+
+
+def _wanted(connection: Connection, query: Any, *kinds: type, **equal: Any) -> Wanted:
+    machine = getattr(query, "machine", None)
+    with _naming("machine"):
+        machine_id = machines.find(connection, machine).id if machine else None
+    start, end = getattr(query, "start", None), getattr(query, "end", None)
+    if start is not None and end is not None and end <= start:
+        raise Refused(400, "invalid", f"end {end} must be after start {start}", "end")
+    return Wanted(
+        limit=query.limit,
+        after=key_of(query.cursor, *kinds),
+        machine_id=machine_id,
+        start_us=None if start is None else to_us(start),
+        end_us=None if end is None else to_us(end),
+        equal=tuple((name, value) for name, value in equal.items() if value is not None),
+    )
+
+
+def _rows(page: pages.Page, row: Any) -> "Rows[Any]":
+    return Rows(items=[row(**found) for found in page.rows], next=cursor_of(page.next))
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def list_machines(ask: Ask) -> "Rows[r.MachineRow]":
+    """The machines, by name."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, str)
+        return _rows(pages.machines(connection, wanted), r.MachineRow)
+
+
+def list_readings(ask: Ask) -> "Rows[r.ReadingRow]":
+    """Readings by metric, oldest first; with `freq`, of one machine, slot by slot."""
+    with ask.plant.store.read() as connection:
+        if ask.query.freq:
+            return _slots(connection, ask.query)
+        wanted = _wanted(connection, ask.query, int, int)
+        return _rows(pages.readings(connection, wanted, ask.query.metric), r.ReadingRow)
+
+
+def _slots(connection: Connection, query: r.OfReadings) -> "Rows[r.ReadingRow]":
+    """Return as many slots as a page holds; the cursor is the time of the next slot."""
+    if query.machine is None or query.start is None:
+        missing = "start" if query.machine else "machine"
+        raise Refused(400, "invalid", f"with freq, {missing} must be given", missing)
+    wanted = _wanted(connection, query, int)
+    machine = machines.find(connection, query.machine)
+    owners = stored.all_series(connection).values()
+    metrics = [m for owner, m in owners if owner == machine.id and query.metric in (None, m)]
+    first = from_us(wanted.after[0] if wanted.after else to_us(query.start))  # type: ignore[arg-type]
+    last = query.end or datetime.now(UTC)
+    slots = max(1, query.limit // max(1, len(metrics)))
+    begin = pd.Timestamp(first).tz_convert(machine.zone).floor(str(query.freq), ambiguous=True)
+    edges = pd.date_range(begin, periods=slots + 1, freq=query.freq)
+    end = min(edges[-1].to_pydatetime(), last)
+    wide = stored.frame(connection, machine.id, to_us(first), to_us(end), metrics)
+    found = resampled(wide.tz_convert(machine.zone), str(query.freq)) if len(wide) else wide
+    items = [
+        r.ReadingRow(machine=machine.name, metric=str(metric), time=iso(us), value=float(value))
+        for metric in found.columns
+        for us, value in zip(_us(found.index), found[metric], strict=True)
+        if pd.notna(value)
+    ]
+    more = end < last and bool(metrics)
+    return Rows(items=items, next=cursor_of((to_us(end),) if more else None))
+
+
+def list_expected(ask: Ask) -> "Rows[r.ExpectedRow]":
+    """Readings of a machine beside what was expected when they were judged."""
+    query = ask.query
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, query, int)
+        if wanted.machine_id is None or wanted.start_us is None:
+            missing = "start" if wanted.machine_id else "machine"
+            raise Refused(400, "invalid", f"{missing} must be given", missing)
+        machine = machines.find(connection, wanted.machine_id)
+        metric = query.metric or judged_metric(connection, machine)
+        start = wanted.after[0] if wanted.after else wanted.start_us
+        end = now_us() + 1 if wanted.end_us is None else wanted.end_us
+        band = scores.frame(connection, machine.id, metric, int(start), end, limit=query.limit + 1)
+    times = _us(band.index)
+    items = [
+        r.ExpectedRow(time=iso(us), **{str(name): _known(v) for name, v in row.items()})
+        for us, row in zip(times, band.to_dict("records"), strict=True)
+    ]
+    more = len(items) > query.limit
+    return Rows(items=items[: query.limit], next=cursor_of((times[query.limit],) if more else None))
+
+
+def list_anomalies(ask: Ask) -> "Rows[r.AnomalyRow]":
+    """Anomalies, newest first."""
+    query = ask.query
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, query, int, str, severity=query.severity, state=query.state)
+        return _rows(pages.anomalies(connection, wanted), r.AnomalyRow)
+
+
+def list_events(ask: Ask) -> "Rows[r.EventRow]":
+    """Events in the order of their numbers, but for the newest values, which are not kept."""
+    query, channels = ask.query, None
+    if query.channels is not None:
+        patterns = [part.strip() for part in query.channels.split(",")]
+        channels = [c for c in CHANNELS if any(fnmatch(c, pattern) for pattern in patterns)]
+        if not channels:
+            known = ", ".join(CHANNELS)
+            raise Refused(400, "invalid", f"channels must be of: {known}", "channels")
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, query, int)
+        if wanted.after is None and query.since is not None:
+            wanted = Wanted(**{**vars(wanted), "after": (query.since,)})
+        return _rows(pages.events(connection, wanted, channels), r.EventRow)
+
+
+def list_jobs(ask: Ask) -> "Rows[r.JobRow]":
+    """Trainings, newest first."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, str, state=ask.query.state)
+        return _rows(pages.jobs(connection, wanted), r.JobRow)
+
+
+def list_models(ask: Ask) -> "Rows[r.ModelRow]":
+    """Model versions, newest first."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, str, state=ask.query.state)
+        return _rows(pages.models(connection, wanted), r.ModelRow)
+
+
+def list_alerts(ask: Ask) -> "Rows[r.AlertRow]":
+    """Alerts about the system itself, newest first."""
+    state = ask.query.state
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, str)
+        lasting = None if state is None else state == "open"
+        return _rows(pages.alerts(connection, wanted, lasting), r.AlertRow)
+
+
+# -- one -------------------------------------------------------------------------------------------
+
+
+def get_job(ask: Ask) -> r.JobRow:
+    """A training as it stands."""
+    with ask.plant.store.read() as connection:
+        return r.JobRow(**_one(connection, pages.jobs, ask.path.id, "job"))
+
+
+def get_model(ask: Ask) -> r.Model:
+    """A model version with what it learned."""
+    with ask.plant.store.read() as connection:
+        row = _one(connection, pages.models, ask.path.id, "model")
+        return r.Model(**row, model=models.get(connection, ask.path.id).model)
+
+
+def _one(
+    connection: Connection, page: Callable[[Connection, Wanted], pages.Page], row_id: str, what: str
+) -> dict[str, Any]:
+    found = page(connection, Wanted(limit=1, equal=(("id", row_id),))).rows
+    if not found:
+        raise Unknown(f"{what} {row_id!r} is unknown")
+    return found[0]
+
+
+# -- what changes something ------------------------------------------------------------------------
+
+
+def post_readings(ask: Ask) -> r.Taken:
+    """Take readings in; answered when those that are valid are on the disk."""
+    frame = ask.body if isinstance(ask.body, pd.DataFrame) else _frame(ask.body)
+    receipt = ask.plant.write(frame)
+    return r.Taken(
+        accepted=receipt.stored,
+        duplicates=receipt.duplicates,
+        quarantined=[r.RefusedReading(**row) for row in receipt.refused],
+    )
+
+
+def _frame(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> pd.DataFrame:
+    rows = body.rows if isinstance(body, r.ReadingsIn) else body
+    flat = [
+        (row.machine, metric, row.time, value)
+        for row in rows
+        for metric, value in (
+            row.values.items() if row.values is not None else ((row.metric, row.value),)
+        )
+    ]
+    columns = zip(*flat, strict=True) if flat else ((), (), (), ())
+    names = ("machine", "metric", "time", "value")
+    return pd.DataFrame(
+        {n: pd.Series(list(c), dtype=object) for n, c in zip(names, columns, strict=True)}
+    )
+
+
+def post_machine(ask: Ask) -> Made:
+    """Add a machine."""
+    body: r.MachineIn = ask.body
+    with ask.plant.store.read() as connection:
+        known = {m.name: m.factory for m in machines.all_machines(connection)}
+    if body.name in known:
+        raise triage.Conflict(f"machine {body.name!r} is there already; choose another name")
+    sites = {factory.name: factory for factory in known.values()}
+    with _naming("timezone"):
+        site = sites.get(body.factory)
+        if site is None or body.timezone not in (None, site.timezone):
+            site = Factory(body.factory, body.timezone or "UTC")
+    added = ask.plant.add_machine(body.name, body.type, rated_kw=body.rated_kw, factory=site)
+    return Made(id=added.id, event_id=f"machine_added:{added.id}")
+
+
+def post_anomaly(ask: Ask) -> Made:
+    """Report an anomaly that somebody saw."""
+    body: r.AnomalyIn = ask.body
+    told = {name: getattr(body, name) for name in body.__struct_fields__ if name != "machine"}
+    with ask.plant.store.write() as connection:
+        with _naming("machine"):
+            machine = machines.find(connection, body.machine)
+        made, event_id = triage.report(connection, machine, triage.Report(**told), ask.person.name)
+    ask.plant.bell.ring("events")
+    return Made(id=made, event_id=event_id)
+
+
+def post_action(ask: Ask) -> r.Done:
+    """Acknowledge, resolve or reopen an anomaly."""
+    path, by, note = ask.path, ask.person.name, ask.body.note
+    with ask.plant.store.write() as connection:
+        told = triage.act(connection, path.id, path.action, by, note)
+    ask.plant.bell.ring("events")
+    state = triage.ACTIONS[path.action][1]
+    return r.Done(id=path.id, state=state, event_id=told.event_id)
+
+
+def post_training(ask: Ask) -> r.Queued:
+    """Ask for a training."""
+    with _naming("machine"):
+        machine = ask.plant.machine(ask.body.machine)
+    asked = ask.plant.train(machine.id, ask.body.model, requested_by=ask.person.name)
+    job = asked.row
+    return r.Queued(
+        job_id=job.id, machine=machine.name, state=job.state, requested_by=job.requested_by
+    )
+
+
+def delete_job(ask: Ask) -> r.Cancelled:
+    """Cancel a training that waits or runs."""
+    with ask.plant.store.read() as connection:
+        job = jobs.get(connection, ask.path.id)
+    if not ask.plant.cancel(ask.path.id):
+        raise triage.Conflict(f"job {ask.path.id} is {job.state}; it cannot be cancelled any more")
+    return r.Cancelled(id=ask.path.id, state="cancelled")
+
+
+def post_activate(ask: Ask) -> r.Activated:
+    """Use a model version from now on."""
+    version = ask.plant.activate(ask.path.id)
+    return r.Activated(
+        id=version.id,
+        machine_id=version.machine_id,
+        version=version.version,
+        state=version.state,
+    )
+
+
+def post_detection(ask: Ask) -> r.Asked:
+    """Ask the engine to judge a span again; it tells by a system.alert."""
+    body: r.DetectionIn = ask.body
+    with _naming("machine"):
+        machine = ask.plant.machine(body.machine).id if body.machine else None
+    with _naming("end"):
+        request_id = ask.plant.request_detection(
+            machine, body.start, body.end, requested_by=ask.person.name
+        )
+    return r.Asked(request_id=request_id)
+
+
+def post_alert(ask: Ask) -> Made:
+    """Tell people something about the system."""
+    body: r.AlertIn = ask.body
+    alert = SystemAlert(
+        alert_type=body.alert_type,
+        severity=body.severity,
+        message=body.message,
+        details={**body.details, "by": ask.person.name, "at": utc_now()},
+    )
+    with ask.plant.store.write() as connection:
+        told = events.record(connection, alert)
+    ask.plant.bell.ring("events")
+    return Made(id=str(told.seq if told else ""), event_id=alert.event_id)
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def _list(path: str, query: type[Listed], row: Any, do: Callable[[Ask], Any]) -> Operation:
+    role = "analyst" if path == "/events" else "viewer"
+    answer = Rows[row]
+    return Operation(method="GET", path=path, role=role, query=query, answer=answer, do=do)
+
+
+def _post(
+    path: str, role: str, body: Any, answer: Any, do: Callable[[Ask], Any], **more: Any
+) -> Operation:
+    return Operation(method="POST", path=path, role=role, body=body, answer=answer, do=do, **more)
+
+
+OPERATIONS = (
+    _list("/machines", r.OfMachine, r.MachineRow, list_machines),
+    _list("/readings", r.OfReadings, r.ReadingRow, list_readings),
+    _list("/expected", r.OfExpected, r.ExpectedRow, list_expected),
+    _list("/anomalies", r.OfAnomalies, r.AnomalyRow, list_anomalies),
+    _list("/events", r.OfEvents, r.EventRow, list_events),
+    _list("/jobs", r.OfJobs, r.JobRow, list_jobs),
+    _list("/models", r.OfModels, r.ModelRow, list_models),
+    _list("/alerts", r.OfAlerts, r.AlertRow, list_alerts),
+    Operation(
+        method="GET",
+        path="/jobs/{id}",
+        role="viewer",
+        in_path=r.WithId,
+        answer=r.JobRow,
+        do=get_job,
+    ),
+    Operation(
+        method="GET",
+        path="/models/{id}",
+        role="viewer",
+        in_path=r.WithId,
+        answer=r.Model,
+        do=get_model,
+    ),
+    Operation(
+        method="DELETE",
+        path="/jobs/{id}",
+        role="analyst",
+        in_path=r.WithId,
+        answer=r.Cancelled,
+        do=delete_job,
+    ),
+    _post(
+        "/readings",
+        "analyst",
+        list[r.ReadingIn] | r.ReadingsIn,
+        r.Taken,
+        post_readings,
+        csv_body=readings_in,
+    ),
+    _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),
+    _post("/anomalies", "analyst", r.AnomalyIn, Made, post_anomaly, status=201),
+    _post(
+        "/anomalies/{id}/{action}", "analyst", r.NoteIn, r.Done, post_action, in_path=r.WithAction
+    ),
+    _post("/training", "analyst", r.TrainingIn, r.Queued, post_training, status=202),
+    _post("/detections", "analyst", r.DetectionIn, r.Asked, post_detection, status=202),
+    _post("/models/{id}/activate", "admin", None, r.Activated, post_activate, in_path=r.WithId),
+    _post("/alerts", "analyst", r.AlertIn, Made, post_alert, status=201),
+)
+
+
+def _us(index: Any) -> list[int]:
+    return [int(us) for us in pd.DatetimeIndex(index).as_unit("us").asi8]
+
+
+def _known(value: Any) -> Any:
+    """Return a value as the wire shows it: times as text, NaN as null."""
+    if value is None or value is pd.NaT or value != value:
+        return None
+    return value.isoformat() if isinstance(value, datetime) else value

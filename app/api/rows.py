@@ -1,0 +1,403 @@
+"""What the lists of the wire are made of; the same declarations answer and document."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from app.api.declared import Listed, Name, Spanned, Time, one_of
+from enms_core.events import CHANNELS
+from enms_core.plant import MACHINE_TYPES
+from enms_core.store.anomalies import STATES
+from enms_core.store.jobs import MODEL_TYPES
+from enms_core.triage import ACTIONS, LONGEST_NOTE
+
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+MetricName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$", max_length=100)]
+Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=LONGEST_NOTE)]
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Severity = Literal["info", "warning", "critical"]
+JobState = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted"]
+ModelType: Any = one_of(MODEL_TYPES)
+State: Any = one_of(STATES)
+MachineType: Any = one_of(MACHINE_TYPES)
+Channel: Any = one_of(CHANNELS)
+Action: Any = one_of(ACTIONS)
+Freq = Literal["1min", "5min", "15min", "30min", "1h", "1D"]
+Bucket = Literal["15min", "1h", "1D", "1W", "1MS"]
+
+# -- what a request may say ------------------------------------------------------------------------
+
+
+class OfMachine(Listed, kw_only=True):
+    """Machines."""
+
+    machine: Annotated[str | None, Meta(description="Name or id.")] = None
+
+
+class OfReadings(Spanned, kw_only=True):
+    """Readings; with `freq` averaged (energy and counts: summed) in the site's zone."""
+
+    metric: MetricName | None = None
+    freq: Freq | None = None
+
+
+class OfExpected(Spanned, kw_only=True):
+    """Readings as they were judged; by default of the metric that carries the energy."""
+
+    metric: MetricName | None = None
+
+
+class OfAnomalies(Spanned, kw_only=True):
+    """Anomalies; machine and time narrow where they began."""
+
+    severity: Severity | None = None
+    state: State | None = None
+
+
+class OfEvents(Spanned, kw_only=True):
+    """Events after the number `since`, of some channels or all."""
+
+    since: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    channels: Annotated[
+        str | None, Meta(description="Names or patterns, comma-separated: training.*")
+    ] = None
+
+
+class OfJobs(Spanned, kw_only=True):
+    """Trainings, by when they were asked for."""
+
+    state: JobState | None = None
+
+
+class OfModels(Spanned, kw_only=True):
+    """Model versions, by when they were made."""
+
+    state: Literal["active", "retired"] | None = None
+
+
+class OfAlerts(Listed, kw_only=True):
+    """Alerts, by when they began."""
+
+    start: Time | None = None
+    end: Time | None = None
+    state: Literal["open", "over"] | None = None
+
+
+class OfKpis(Listed, kw_only=True):
+    """KPIs of one machine or of all, for the span or for every bucket of it."""
+
+    machine: Annotated[str | None, Meta(description="Name or id.")] = None
+    start: Time
+    end: Time | None = None
+    freq: Bucket | None = None
+
+
+class OfForecast(Listed, kw_only=True):
+    """The load of one machine in the next hours."""
+
+    machine: Annotated[str, Meta(description="Name or id.")]
+    hours: Annotated[int, Meta(ge=1, le=168)] = 24
+
+
+class WithId(Struct, forbid_unknown_fields=True):
+    """The id of what is meant."""
+
+    id: Id
+
+
+class WithAction(Struct, forbid_unknown_fields=True):
+    """The id of an anomaly, and what is done to it."""
+
+    id: Id
+    action: Action
+
+
+# -- what a request may bring ----------------------------------------------------------------------
+
+
+class ReadingIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A value of a metric, or the values of several metrics; time is ISO 8601 with offset.
+
+    What is no valid reading (an unknown machine, a time without a zone, a value that is no number)
+    is put into quarantine and answered with its reason.
+    """
+
+    machine: str
+    time: str
+    metric: str | None = None
+    value: float | str | None = None
+    values: dict[str, float | str | None] | None = None
+
+
+class ReadingsIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Readings by name."""
+
+    rows: list[ReadingIn]
+
+
+class MachineIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A new machine, at a factory that is there, or at a new one."""
+
+    name: Name
+    type: MachineType = "other"
+    rated_kw: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    factory: Name
+    timezone: Annotated[str, Meta(description="IANA name such as Europe/Berlin.")] | None = None
+
+
+class AnomalyIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """An anomaly that somebody saw; what was measured and expected is looked up where it is not
+    given."""
+
+    machine: Name
+    metric: MetricName = "power_kw"
+    started_at: Time
+    ended_at: Time | None = None
+    severity: Severity = "warning"
+    note: Annotated[str, Meta(pattern=r"^[^\x00]+$", min_length=1, max_length=LONGEST_NOTE)]
+    value: Number | None = None
+    expected: Number | None = None
+
+
+class NoteIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Why."""
+
+    note: Text = ""
+
+
+class TrainingIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The machine and what it should learn."""
+
+    machine: Name
+    model: ModelType = "baseline"
+
+
+class DetectionIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A span to be judged again, by default the last day, of one machine or all."""
+
+    machine: Name | None = None
+    start: Time | None = None
+    end: Time | None = None
+
+
+class AlertIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Something that people should know."""
+
+    alert_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    severity: Severity = "warning"
+    message: Annotated[str, Meta(pattern=r"^[^\x00]+$", min_length=1, max_length=500)]
+    details: dict[str, str | float | bool | None] = {}
+
+
+# -- what is answered ------------------------------------------------------------------------------
+
+
+class MachineRow(Struct, kw_only=True):
+    """A machine and its factory."""
+
+    id: str
+    name: str
+    type: str
+    rated_kw: float | None
+    factory: str
+    timezone: str
+    currency: str
+    price_per_kwh: float
+    carbon_kg_per_kwh: float
+
+
+class ReadingRow(Struct, kw_only=True):
+    """A value in the unit that the metric's name ends in."""
+
+    machine: str
+    metric: str
+    time: str
+    value: float
+
+
+class ExpectedRow(Struct, kw_only=True):
+    """A value and what was expected; null where it was not judged."""
+
+    time: str
+    value: float
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    surprise: float | None
+
+
+class AnomalyRow(Struct, kw_only=True):
+    """An anomaly; values in the unit of the metric."""
+
+    id: str
+    machine_id: str
+    machine: str
+    metric: str
+    state: str
+    severity: str
+    score: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    delta_kwh: float
+    delta_cost: float
+    started_at: str
+    ended_at: str | None
+    reason: str
+    model_version: int | None
+
+
+class EventRow(Struct, kw_only=True):
+    """An envelope, as it stands on every wire."""
+
+    type: str
+    channel: Channel
+    seq: int
+    epoch: str
+    event_id: str
+    published_at: str
+    data: dict[str, Any]
+
+
+class JobRow(Struct, kw_only=True):
+    """A training as it stands."""
+
+    id: str
+    machine_id: str
+    machine: str
+    model_type: str
+    state: JobState
+    requested_by: str
+    progress_pct: int
+    step: str
+    message: str
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    alive_at: str | None
+    metrics: dict[str, float]
+    error_message: str
+    model_version: int | None
+
+
+class ModelRow(Struct, kw_only=True):
+    """A model version and how good it is on unseen data."""
+
+    id: str
+    machine_id: str
+    machine: str
+    model_type: str
+    version: int
+    state: str
+    created_at: str
+    activated_at: str | None
+    job_id: str | None
+    train_start: str
+    train_end: str
+    metrics: dict[str, float]
+
+
+class Model(ModelRow, kw_only=True):
+    """A model version with what it learned, as JSON."""
+
+    model: str
+
+
+class AlertRow(Struct, kw_only=True):
+    """An alert; it lasts while `closed_at` is null."""
+
+    id: str
+    alert_type: str
+    subject: str
+    severity: str
+    message: str
+    details: dict[str, Any]
+    opened_at: str
+    closed_at: str | None
+
+
+class KpiRow(Struct, kw_only=True):
+    """Figures of a machine in [start, end); null where they cannot be known."""
+
+    machine: str
+    start: str
+    end: str
+    energy_kwh: float | None
+    mean_kw: float | None
+    peak_kw: float | None
+    peak_at: str | None
+    load_factor: float | None
+    base_kw: float | None
+    coverage: float | None
+    cost: float | None
+    currency: str
+    carbon_kg: float | None
+    production_count: float | None
+    sec_kwh_per_unit: float | None
+
+
+class ForecastRow(Struct, kw_only=True):
+    """The mean load of an hour that begins at `time`, and its 95 % band, in kW."""
+
+    time: str
+    mean: float
+    lower: float
+    upper: float
+
+
+class RefusedReading(Struct, kw_only=True):
+    """A reading in quarantine, as it was sent, and why."""
+
+    machine: str
+    metric: str
+    time: str
+    value: str
+    reason: str
+
+
+class Taken(Struct, kw_only=True):
+    """What became of readings, after the commit: sent = accepted + duplicates + quarantined."""
+
+    accepted: int
+    duplicates: int
+    quarantined: list[RefusedReading]
+
+
+class Done(Struct, kw_only=True):
+    """What was done to an anomaly, and the event that tells it."""
+
+    id: str
+    state: str
+    event_id: str
+
+
+class Queued(Struct, kw_only=True):
+    """A training that waits or runs; a running one of the same machine is joined."""
+
+    job_id: str
+    machine: str
+    state: str
+    requested_by: str
+
+
+class Asked(Struct, kw_only=True):
+    """A request that the engine answers by a system.alert with this id in its details."""
+
+    request_id: str
+
+
+class Cancelled(Struct, kw_only=True):
+    """A training that was cancelled."""
+
+    id: str
+    state: str
+
+
+class Activated(Struct, kw_only=True):
+    """The model that is used from now on."""
+
+    id: str
+    machine_id: str
+    version: int
+    state: str
