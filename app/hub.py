@@ -5,11 +5,12 @@ dropped, so that a broken session never costs the others an event.
 """
 
 import asyncio
+import contextlib
 import logging
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -36,7 +37,7 @@ class Feed(Protocol):
         """Learn `epoch` and `last`."""
         ...
 
-    def follow(self) -> AsyncIterator[Envelope]:
+    def follow(self) -> AsyncGenerator[Envelope]:
         """Yield envelopes in order, each once."""
         ...
 
@@ -101,8 +102,9 @@ class Hub:
             raise Restored(f"the store is not the one of epoch {self.epoch} any more")
         self.epoch = self._feed.epoch
         self.seq = self._feed.last if self.seq is None else self.seq
-        async for envelope in self._feed.follow():
-            self.take(envelope)
+        async with contextlib.aclosing(self._feed.follow()) as told:
+            async for envelope in told:
+                self.take(envelope)
 
     def take(self, envelope: Envelope) -> None:
         """Keep an envelope, and wake who listens."""

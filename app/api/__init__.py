@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from app.api import streams
 from app.api.health import Health
+from app.api.lost import Lost
 from app.api.openapi import OpenApi
 from app.api.operations import OPERATIONS
 from app.api.rest import Rest
@@ -17,4 +18,5 @@ ROUTES = [
     (r"/api/v1/openapi.json", OpenApi),
     *streams.ROUTES,
     *((pattern, Rest, {"operations": tuple(found)}) for pattern, found in _by_path),
+    (r"/api/.*", Lost),
 ]

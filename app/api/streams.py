@@ -27,7 +27,7 @@ PING_S, PONG_WITHIN_S = 25.0, 10.0
 RECHECK_S = 60.0
 LAST_WORDS_S = 1.0  # how long a cut client may still read why, before its socket is closed
 BATCH = 200
-TOO_SLOW, FLOODING, TRY_AGAIN = 4008, 1008, 1013
+TOO_SLOW, NOT_UNDERSTOOD, FLOODING, TRY_AGAIN = 4008, 4400, 1008, 1013
 
 
 class Stream(StreamGuard, WebSocketHandler):
@@ -62,8 +62,8 @@ class Stream(StreamGuard, WebSocketHandler):
             since = self._number("since")
             await self._choose(_names(self.get_query_argument("machines", "")))
         except (ValueError, Unknown) as error:
-            self._tell_error(str(error.args[0]))
-            self.close(FLOODING, "a parameter is wrong")
+            await self.write_message({"type": "error", "message": str(error.args[0])})
+            self.close(NOT_UNDERSTOOD, "a parameter is wrong")
             return
         except Unavailable:
             self.close(TRY_AGAIN, "the store does not answer; try again")
