@@ -165,6 +165,7 @@ class Relay:
         self._key = stream_key(store.epoch)
         self._client: redis.Redis | None = None
         self._last = 0
+        self.lost_since: float | None = time.monotonic()  # None while Redis answers
 
     def run(self, stop: threading.Event) -> None:
         """Relay until told to stop; Redis or the store may go and come back meanwhile."""
@@ -201,6 +202,7 @@ class Relay:
             newest = None
         self._last = int(newest[0][0].split(b"-")[0]) if newest else self._resume()
         self._client = connected
+        self.lost_since = None
 
     def _is_ours(self, entry_id: bytes, entry: dict[bytes, bytes]) -> bool:
         """Whether the store knows what was told last; one restored from a backup does not."""
@@ -230,6 +232,7 @@ class Relay:
         if self._client is not None:
             log.warning("Redis is gone, events wait in the store: %s", error)
         self._client = None
+        self.lost_since = self.lost_since or time.monotonic()
 
 
 class Restored(Exception):

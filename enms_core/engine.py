@@ -38,6 +38,7 @@ from enms_core.store.anomalies import Anomaly
 from enms_core.store.machines import all_machines
 from enms_core.store.times import iso
 from enms_core.watch import Watch, expected_at, predict
+from enms_core.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -374,8 +375,11 @@ def run(store: Store, locate: Locate, stop: threading.Event) -> None:
     """Run engine, relay and the care for jobs until told to stop."""
     bell = Bell(locate)
     engine = Engine(store, bell)
+    relay = Relay(store, locate)
+    watchdog = Watchdog(store, bell, relay)
     threads = [
-        threading.Thread(target=Relay(store, locate).run, args=(stop,), name="relay"),
+        threading.Thread(target=relay.run, args=(stop,), name="relay"),
+        threading.Thread(target=watchdog.run, args=(stop,), name="watchdog"),
         threading.Thread(target=_answer, args=(engine, locate, stop), name="answer"),
         threading.Thread(target=_care, args=(store, locate, stop), name="care"),
     ]

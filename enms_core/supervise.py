@@ -26,7 +26,6 @@ import xmlrpc.client
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,8 +35,8 @@ import supervisor.options
 import supervisor.supervisord
 import supervisor.xmlrpc
 
-from enms_core.events import SystemAlert
 from enms_core.settings import Settings
+from enms_core.store.alerts import Condition
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +63,8 @@ PACE_S = 0.5  # supervisor itself looks after its programs once a second: too sl
 STOP_WAIT_S = 2  # then SIGKILL, so that nothing is left after five seconds
 LONGEST_SOCKET = 90  # bytes; supervisor appends its pid while it binds
 OFTEN, WITHIN_S = 3, 60.0  # a part that stops more often than this is failing
+STEADY_S = 10.0  # a part that has run for so long after a stop is right again
+ALERTS = ("part_restarted", "part_failing")
 SUPERVISED_BY = "SUPERVISED_BY"  # variable: the pid of the supervisor, in every part
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
@@ -280,63 +281,83 @@ def die_with_parent() -> None:
 
 
 def listen(
-    tell: Callable[[SystemAlert], None],
+    tell: Callable[[list[Condition]], None],
     stdin: TextIO,
     stdout: TextIO,
     *,
     retry_on: tuple[type[Exception], ...] = (OSError,),
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Tell an alert for every part that stopped unexpectedly, until stdin ends.
+    """Tell what is wrong with the parts, whenever that changes, until stdin ends.
 
     What could not be told, because `tell` raised one of `retry_on`, is told at the next event;
     supervisord sends one every five seconds.
     """
-    judge = _Judge(clock)
-    waiting: deque[SystemAlert] = deque(maxlen=100)
+    judge, told = _Judge(clock), None
     for name, data in _events(stdin, stdout):
-        waiting.extend(judge.take(name, data))
+        judge.take(name, data)
+        wrong = judge.wrong()
+        if wrong == told:
+            continue
         try:
-            while waiting:
-                tell(waiting[0])
-                waiting.popleft()
+            tell(wrong)
+            told = wrong
         except retry_on as error:
-            log.warning("%d alerts wait to be told: %s", len(waiting), error)
+            log.warning("what is wrong with the parts waits to be told: %s", error)
 
 
 class _Judge:
-    """Turns what supervisord tells into alerts; says once that a part fails again and again."""
+    """Turns what supervisord tells into what is wrong now; a part that fails stays one alert."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._stops: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._wrong: dict[str, Condition] = {}
 
-    def take(self, event: str, data: Mapping[str, str]) -> Iterator[SystemAlert]:
+    def take(self, event: str, data: Mapping[str, str]) -> None:
         part = data.get("processname", "")
         if event == "PROCESS_STATE_FATAL":
-            yield _alert(data, "part_failed", "critical", f"The {part} cannot be started.")
-        if event != "PROCESS_STATE_EXITED" or data["expected"] == "1":
-            return
-        often = self._count(part)
-        if often <= OFTEN:
-            said = f"The {part} stopped unexpectedly and was started again."
-            yield _alert(data, "part_restarted", "warning", said)
-        elif often == OFTEN + 1:
-            said = f"The {part} stops again and again; logs/{part}.log in ENMS_HOME says why."
-            yield _alert(data, "part_failing", "critical", said)
+            self._stops[part].append(self._clock())
+            self._wrong[part] = _failing(part, f"The {part} cannot be started")
+        if event == "PROCESS_STATE_EXITED" and data["expected"] != "1":
+            self._stop(part)
 
-    def _count(self, part: str) -> int:
+    def wrong(self) -> list[Condition]:
+        """Return what is wrong now: a part that has run for a while is right again."""
+        now = self._clock()
+        for part in list(self._wrong):
+            is_failing = self._wrong[part].alert_type == "part_failing"
+            if now - self._stops[part][-1] >= (WITHIN_S if is_failing else STEADY_S):
+                del self._wrong[part]
+        return list(self._wrong.values())
+
+    def _stop(self, part: str) -> None:
         stops, now = self._stops[part], self._clock()
         stops.append(now)
         while stops[0] < now - WITHIN_S:
             stops.popleft()
-        return len(stops)
+        if len(stops) > OFTEN:
+            self._wrong[part] = _failing(part, f"The {part} stops again and again")
+        elif part not in self._wrong:
+            self._wrong[part] = Condition(
+                alert_type="part_restarted",
+                subject=part,
+                severity="warning",
+                message=f"The {part} stopped unexpectedly; it is being started again.",
+                over=f"The {part} runs again.",
+                details={"part": part},
+            )
 
 
-def _alert(data: Mapping[str, str], kind: str, severity: str, message: str) -> SystemAlert:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    details = {"part": data["processname"], "pid": int(data.get("pid", 0)), "at": at}
-    return SystemAlert(alert_type=kind, severity=severity, message=message, details=details)
+def _failing(part: str, what: str) -> Condition:
+    return Condition(
+        alert_type="part_failing",
+        subject=part,
+        severity="critical",
+        message=f"{what}; logs/{part}.log in ENMS_HOME says why.",
+        over=f"The {part} has been running for a minute.",
+        details={"part": part},
+    )
 
 
 def _events(stdin: TextIO, stdout: TextIO) -> Iterator[tuple[str, dict[str, str]]]:

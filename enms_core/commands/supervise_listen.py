@@ -1,13 +1,13 @@
-"""Tell by a system.alert when a part was restarted."""
+"""Tell by a system.alert when a part stopped, and when it runs again."""
 
 import argparse
 import sys
 
 from enms_core import supervise
 from enms_core.bus import Bell, locator
-from enms_core.events import SystemAlert
 from enms_core.settings import Settings
-from enms_core.store import Store, Unavailable, events
+from enms_core.store import Store, Unavailable, alerts
+from enms_core.store.alerts import Condition
 
 
 def add_words(_parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,10 @@ def main(settings: Settings, _args: argparse.Namespace) -> None:
     """Listen to the supervisor on stdin."""
     store, bell = Store(settings.database_url), Bell(locator(settings))
 
-    def tell(alert: SystemAlert) -> None:
+    def tell(wrong: list[Condition]) -> None:
         with store.write() as connection:
-            events.record(connection, alert)
-        bell.ring("events")
+            told = alerts.settle(connection, supervise.ALERTS, wrong)
+        if told:
+            bell.ring("events")
 
     supervise.listen(tell, sys.stdin, sys.stdout, retry_on=(Unavailable, OSError))

@@ -127,6 +127,23 @@ def quarantined(connection: sa.Connection, limit: int = 100) -> pd.DataFrame:
     )
 
 
+def last_refused_id(connection: sa.Connection) -> int:
+    """Return the id of the newest refused reading, 0 where there is none."""
+    return connection.execute(sa.select(sa.func.max(quarantine.c.id))).scalar() or 0
+
+
+def top_reason(connection: sa.Connection, after_id: int) -> str:
+    """Return the most frequent reason of what was refused after that id."""
+    query = (
+        sa.select(quarantine.c.reason)
+        .where(quarantine.c.id > after_id)
+        .group_by(quarantine.c.reason)
+        .order_by(sa.func.count().desc(), quarantine.c.reason)
+        .limit(1)
+    )
+    return connection.execute(query).scalar() or ""
+
+
 def quarantined_count(connection: sa.Connection) -> int:
     """Return how many readings were refused so far."""
     return connection.execute(sa.select(sa.func.count()).select_from(quarantine)).scalar_one()

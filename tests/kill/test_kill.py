@@ -161,7 +161,8 @@ def kill(plant, store, part):
 
 def restarts(store):
     alerts = [e.event for e in told(store) if e.channel == "system.alert"]
-    return [a.details["part"] for a in alerts if a.alert_type == "part_restarted"]
+    parts = [a for a in alerts if a.alert_type == "part_restarted"]
+    return [a.details["part"] for a in parts if a.details["state"] == "open"]
 
 
 def completions(store, job_id):
