@@ -283,10 +283,10 @@ def test_events_are_a_json_a_line(enms, plant):
     code, out, _ = enms("events")
     assert code == 0
     events = [json.loads(line) for line in out.splitlines()]
-    assert [e["seq"] for e in events] == [1, 2, 3]
-    assert {e["channel"] for e in events} == {"training.completed"}
+    assert [e["seq"] for e in events] == [1, 2, 3, 4]
+    assert [e["channel"] for e in events] == ["machine.added"] + 3 * ["training.completed"]
     _, out, _ = enms("events", "--last", "1")
-    assert [json.loads(line)["seq"] for line in out.splitlines()] == [3]
+    assert [json.loads(line)["seq"] for line in out.splitlines()] == [4]
 
 
 def test_events_are_followed(enms, plant):
@@ -295,9 +295,9 @@ def test_events_are_followed(enms, plant):
     command = [sys.executable, "-m", "enms_core", "events", "--follow"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     with process.stdout as lines:
-        assert json.loads(lines.readline())["seq"] == 1
+        assert [json.loads(lines.readline())["seq"] for _ in range(2)] == [1, 2]
         plant.train("Pump").cancel()
-        assert json.loads(lines.readline())["seq"] == 2
+        assert json.loads(lines.readline())["seq"] == 3
         process.send_signal(signal.SIGINT)
         assert lines.read() == ""
     assert process.wait(30) == 130
