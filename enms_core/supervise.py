@@ -36,6 +36,7 @@ import supervisor.supervisord
 import supervisor.xmlrpc
 
 from enms_core.settings import Settings
+from enms_core.store import Store, users
 from enms_core.store.alerts import Condition
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ SERVER = {
     "--unused-session-lifetime": 120_000,  # above the browser's attempts to reconnect
     "--websocket-compression-level": 6,
 }
+LOGIN_PAGE = ROOT / "app" / "views" / "templates" / "login.html"
 PACE_S = 0.5  # supervisor itself looks after its programs once a second: too slow for two
 STOP_WAIT_S = 2  # then SIGKILL, so that nothing is left after five seconds
 LONGEST_SOCKET = 90  # bytes; supervisor appends its pid while it binds
@@ -132,7 +134,6 @@ _xmlrpc: Any = supervisor.xmlrpc
 
 
 # How `panel serve` is told who may log in.
-LOGINS = {"basic": "--basic-auth", "oauth": "--oauth-provider"}
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ def run(settings: Settings, server_args: Sequence[str] = ()) -> int:
     Raise SystemExit, saying why, when a plant runs in this home already or the port is taken, and
     ValueError for server arguments that cannot be.
     """
+    if _asks_store(settings, server_args):
+        _require_user(settings)
     with _only_one(settings.home):
         _require_free(*_listens_on(server_args))
         os.environ.update(settings.environment())
@@ -202,7 +205,10 @@ def write_config(
 
 def plant_parts(settings: Settings, server_args: Sequence[str] = ()) -> list[Part]:
     """Return the parts of a plant, in the order of their start."""
-    server = Part("server", server_command(settings, server_args), _server_secrets(settings.home))
+    environment = _server_secrets(settings.home)
+    if _asks_store(settings, server_args):
+        environment["PANEL_BASIC_AUTH"] = secrets.token_hex(16)  # switches the login on; unused
+    server = Part("server", server_command(settings, server_args), environment)
     return [*(Part(name, PARTS[name]) for name in _names(settings)[:-1]), server]
 
 
@@ -224,23 +230,46 @@ def server_command(settings: Settings, server_args: Sequence[str] = ()) -> list[
             f"ENMS_AUTH is none, so the server may listen on loopback only, not on {address}; "
             "set ENMS_AUTH to basic or oauth"
         )
-    _require_login(settings.auth, server_args)
+    _require_login(settings, server_args)
     command = [*PARTS["server"], str(ROOT / "app" / "main.py")]
     for option, value in {**SERVER, "--address": ADDRESS, "--port": PORT}.items():
         command += [option, str(value)]
-    if not any(arg.split("=")[0] == "--allow-websocket-origin" for arg in server_args):
+    if settings.auth == "basic" and not _has_option("--basic-login-template", server_args):
+        command += ["--basic-login-template", str(LOGIN_PAGE)]
+    if not _has_option("--allow-websocket-origin", server_args):
         for name in _names_of_host(address):
             command += ["--allow-websocket-origin", f"{name}:{port}"]
     return [*command, *server_args]
 
 
-def _require_login(auth: str, server_args: Sequence[str]) -> None:
+def _require_login(settings: Settings, server_args: Sequence[str]) -> None:
     """Raise ValueError unless the server is told how people log in, where they must."""
-    option = LOGINS.get(auth)
-    if option and not any(arg.split("=")[0] == option for arg in server_args):
+    if settings.auth == "oauth" and not _has_option("--oauth-provider", server_args):
         raise ValueError(
-            f"ENMS_AUTH is {auth}; say how people log in: ./panel_serve.sh {option} ..."
+            "ENMS_AUTH is oauth; say who vouches: ./panel_serve.sh --oauth-provider generic ..."
         )
+
+
+def _require_user(settings: Settings) -> None:
+    """Raise SystemExit where people log in with a password and nobody has one."""
+    store = Store(settings.database_url).migrate()
+    with store.read() as connection:
+        has_one = any(user.has_password for user in users.listed(connection))
+    store.dispose()
+    if not has_one:
+        raise SystemExit(
+            "ENMS_AUTH is basic and nobody can log in. Add somebody: "
+            "enms user add NAME --role admin"
+        )
+
+
+def _asks_store(settings: Settings, server_args: Sequence[str]) -> bool:
+    """Whether passwords are checked against the store's users, not against a file for Panel."""
+    return settings.auth == "basic" and not _has_option("--basic-auth", server_args)
+
+
+def _has_option(option: str, args: Sequence[str]) -> bool:
+    return any(arg.split("=")[0] == option for arg in args)
 
 
 def server_url(server_args: Sequence[str] = ()) -> str:

@@ -3,6 +3,7 @@
 from itertools import groupby
 from operator import attrgetter
 
+from app import login
 from app.api import streams
 from app.api.health import Health
 from app.api.lost import Lost
@@ -11,6 +12,7 @@ from app.api.operations import OPERATIONS
 from app.api.rest import Rest
 from app.api.root import Root
 
+login.install()
 _by_path = groupby(sorted(OPERATIONS, key=attrgetter("pattern")), key=attrgetter("pattern"))
 ROUTES = [
     (r"/", Root),

@@ -8,14 +8,14 @@ from typing import Any
 
 import panel as pn
 
+from app.api.base import person_of
 from app.models.toasts import Toast
 from app.server import Server
 from app.views.session import Session
+from enms_core.people import Forbidden
 from enms_core.store import Unavailable
 
 log = logging.getLogger(__name__)
-
-NOBODY = "the page"
 
 
 class Actions:
@@ -23,7 +23,7 @@ class Actions:
 
     def __init__(self, server: Server, session: Session, tell: Callable[[Toast], None]) -> None:
         self._server, self._session, self._tell = server, session, tell
-        self._who = pn.state.user or NOBODY
+        self._login = pn.state.user
 
     def train(self, machine: str | None) -> None:
         """Ask for a training of the machine's baseline."""
@@ -32,26 +32,31 @@ class Actions:
             self._tell(Toast(kind="warning", title="Nothing to train", text=text))
             return
         plant = self._server.plant
-        work = partial(plant.train, machine, model="baseline", requested_by=self._who)
-        self._session.start(self._run(work))
+        self._session.start(self._run(partial(plant.train, machine, model="baseline")))
 
     def detect(self, machine: str | None) -> None:
         """Ask for a detection over the last day, of one machine or of all."""
         plant = self._server.plant
-        work = partial(plant.request_detection, machine, requested_by=self._who)
-        self._session.start(self._run(work))
+        self._session.start(self._run(partial(plant.request_detection, machine)))
         title = f"Detection over {machine or 'all machines'} asked for"
         self._tell(Toast(kind="info", title=title, text="What it finds appears here."))
 
-    async def _run(self, work: Callable[[], Any]) -> None:
+    async def _run(self, work: Callable[..., Any]) -> None:
         try:
-            await asyncio.to_thread(work)
+            await asyncio.to_thread(self._as_analyst, work)
+        except Forbidden as error:
+            self._failed(f"{error}.")
         except (ValueError, LookupError) as error:
             self._failed(str(error.args[0] if error.args else error))
         except Unavailable:
             log.warning("the store does not answer", exc_info=True)
             self._failed("The store does not answer; try again when it does.")
         self._server.reader.ask()
+
+    def _as_analyst(self, work: Callable[..., Any]) -> None:
+        person = person_of(self._login)
+        person.require("analyst")
+        work(requested_by=person.name)
 
     def _failed(self, text: str) -> None:
         with self._session.writing():

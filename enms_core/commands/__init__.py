@@ -26,6 +26,8 @@ COMMANDS = {
     "simulate": "simulate",
     "events": "events",
     "status": "status",
+    "token": "token",
+    "user": "user",
     **PARTS,
 }
 

@@ -357,11 +357,19 @@ def test_without_a_login_only_loopback(tmp_path):
         supervise.server_command(settings_of(tmp_path), ["--address", "0.0.0.0"])
 
 
-@pytest.mark.parametrize(
-    ("auth", "option"), [("basic", "--basic-auth"), ("oauth", "--oauth-provider")]
-)
-def test_a_login_that_is_asked_for_must_be_configured(auth, option):
-    settings = Settings.from_env({"ENMS_AUTH": auth})
-    with pytest.raises(ValueError, match=option):
+def test_who_vouches_must_be_said():
+    settings = Settings.from_env({"ENMS_AUTH": "oauth"})
+    with pytest.raises(ValueError, match="--oauth-provider"):
         supervise.server_command(settings, ["--address", "0.0.0.0"])
-    assert supervise.server_command(settings, [f"{option}=x"])[-1] == f"{option}=x"
+    assert supervise.server_command(settings, ["--oauth-provider=x"])[-1] == "--oauth-provider=x"
+
+
+def test_somebody_must_be_able_to_log_in(tmp_path):
+    settings = settings_of(tmp_path, ENMS_AUTH="basic")
+    with pytest.raises(SystemExit, match="enms user add NAME --role admin"):
+        supervise.run(settings, [])
+    server = supervise.plant_parts(settings)[-1]
+    assert server.environment["PANEL_BASIC_AUTH"]
+    assert "--basic-login-template" in server.command
+    own = supervise.plant_parts(settings, ["--basic-auth", "users.json"])[-1]
+    assert "PANEL_BASIC_AUTH" not in own.environment

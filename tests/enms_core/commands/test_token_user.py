@@ -1,0 +1,77 @@
+import io
+import time
+
+import pytest
+
+from enms_core.__main__ import main
+from enms_core.client import connect
+from enms_core.people import Person
+from enms_core.settings import Settings
+from enms_core.store import tokens, users
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENMS_HOME", str(tmp_path))
+    return connect(Settings.from_env()).store
+
+
+def found(store, secret):
+    with store.read() as connection:
+        return tokens.find(connection, secret)
+
+
+def test_a_token_is_shown_once_and_revoked(store, capsys):
+    assert main(["token", "add", "gateway", "--role", "analyst"]) == 0
+    secret = capsys.readouterr().out.strip()
+    assert secret.startswith("enms_")
+    assert len(secret) == len("enms_") + 43  # 256 bits
+    assert found(store, secret).role == "analyst"
+    assert main(["token", "add", "gateway"]) == 1
+    assert "revoke it or choose another name" in capsys.readouterr().err
+    assert main(["token", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "gateway  analyst" in listed
+    assert secret not in listed
+    assert main(["token", "revoke", "gateway"]) == 0
+    assert found(store, secret) is None
+    assert main(["token", "revoke", "gateway"]) == 1
+
+
+def test_only_a_hash_is_kept(store, tmp_path, capsys):
+    main(["token", "add", "gateway"])
+    secret = capsys.readouterr().out.strip()
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("enms.db*"))
+    assert secret.encode() not in kept
+    assert secret[: tokens.SHOWN].encode() in kept
+
+
+def test_a_token_expires(store, capsys):
+    main(["token", "add", "short", "--days", "0.0000001"])
+    secret = capsys.readouterr().out.strip()
+    time.sleep(0.02)
+    assert found(store, secret) is None
+
+
+def test_a_user_logs_in_with_a_password(store, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
+    assert main(["user", "add", "anna", "--role", "admin"]) == 0
+    with store.read() as connection:
+        assert users.is_password(connection, "anna", "correct horse battery")
+        assert not users.is_password(connection, "anna", "wrong horse battery")
+        assert not users.is_password(connection, "nobody", "correct horse battery")
+        assert users.person(connection, "anna") == Person("anna", "admin")
+        assert users.person(connection, "somebody") == Person("somebody", "viewer")
+    assert main(["user", "role", "anna", "--role", "viewer"]) == 0
+    assert main(["user", "list"]) == 0
+    assert "anna  viewer  password" in capsys.readouterr().out
+    with store.read() as connection:
+        assert users.is_password(connection, "anna", "correct horse battery")
+    assert main(["user", "remove", "anna"]) == 0
+    assert main(["user", "remove", "anna"]) == 1
+
+
+def test_a_short_password_is_refused(store, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+    assert main(["user", "add", "anna"]) == 1
+    assert "it must have 12 to 1000" in capsys.readouterr().err
