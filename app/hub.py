@@ -32,6 +32,8 @@ class Feed(Protocol):
     state: str
     epoch: str
     last: int
+    gaps: int
+    reconnects: int
 
     async def begin(self) -> None:
         """Learn `epoch` and `last`."""
@@ -77,6 +79,16 @@ class Hub:
     def latency_ms(self) -> float | None:
         """The median time from publication to here of the last events, None before the first."""
         return statistics.median(self._latencies) if self._latencies else None
+
+    @property
+    def gaps(self) -> int:
+        """How many events this feed missed and filled in."""
+        return self._feed.gaps if self._feed else 0
+
+    @property
+    def reconnects(self) -> int:
+        """How often Redis came back to this feed."""
+        return self._feed.reconnects if self._feed else 0
 
     async def run(self) -> None:
         """Follow for ever; a feed that breaks is started again from the last number seen."""

@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from app import metrics
 from app.audience import Audience
 from app.hub import Hub
 from app.mailbox import Mailbox
@@ -68,6 +69,7 @@ def start(settings: Settings) -> Server:
     server = Server(plant, wire, hub, Reader(plant.store, _wake_all), Audience())
     hub.register(server.reader)
     hub.register(server.audience)
+    hub.register(metrics.Tally())
     _servers.append(server)
     return server
 

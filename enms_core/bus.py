@@ -252,6 +252,7 @@ class Follower:
         self.last = since if since is not None else -1
         self.epoch = ""
         self.gaps = 0  # events that were missed and filled in
+        self.reconnects = 0
         self._seen: dict[str, int] = {}
 
     async def begin(self) -> None:
@@ -298,6 +299,7 @@ class Follower:
                 while missing := await self._missing(connected):
                     for envelope in missing:
                         yield envelope
+                self.reconnects += self.state == "degraded"
                 self.state = "live"
                 async for envelope in self._heard(pubsub):
                     yield envelope

@@ -24,7 +24,7 @@ class Receipt:
     duplicates: int = 0
     quarantined: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    refused: tuple[dict[str, str], ...] = ()  # as they were sent, each with its reason
+    refused: tuple[dict[str, str], ...] = field(default=(), compare=False)  # as they were sent
 
     def __add__(self, other: "Receipt") -> "Receipt":
         """Return the receipt of both.

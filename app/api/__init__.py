@@ -5,7 +5,7 @@ from operator import attrgetter
 
 from app import login
 from app.api import streams
-from app.api.health import Health
+from app.api.health import Detail, Health, Metrics
 from app.api.lost import Lost
 from app.api.openapi import OpenApi
 from app.api.operations import OPERATIONS
@@ -17,6 +17,8 @@ _by_path = groupby(sorted(OPERATIONS, key=attrgetter("pattern")), key=attrgetter
 ROUTES = [
     (r"/", Root),
     (r"/health", Health),
+    (r"/health/detail", Detail),
+    (r"/metrics", Metrics),
     (r"/api/v1/openapi.json", OpenApi),
     *streams.ROUTES,
     *((pattern, Rest, {"operations": tuple(found)}) for pattern, found in _by_path),

@@ -1,7 +1,21 @@
-"""Is the server there, and is it still the same process?"""
+"""Is the server there, how are its parts, and what do they count?"""
 
+import asyncio
+import json
+from importlib.metadata import version
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app import metrics, server
 from app.api.base import Handler
 from app.server import BOOT
+from enms_core import supervise
+from enms_core.store import Unavailable, alerts, events, jobs, progress, readings
+
+VERSIONS = ("enms-analytics", "panel", "bokeh", "tornado", "redis", "pandas", "scikit-learn")
+STATES = ("queued", "running", "completed", "failed", "cancelled", "interrupted")
 
 
 class Health(Handler):
@@ -12,3 +26,88 @@ class Health(Handler):
     def get(self) -> None:
         """Answer with the name of this process."""
         self.write({"status": "ok", "boot": BOOT})
+
+
+class Detail(Handler):
+    """How every part is."""
+
+    role = "admin"
+
+    async def get(self) -> None:
+        """Answer with parts, connections, lag, queue, open alerts and versions."""
+        self.write(json.dumps(await asyncio.to_thread(detail), allow_nan=False))
+        self.set_header("Content-Type", "application/json")
+
+
+class Metrics(Handler):
+    """What Prometheus reads."""
+
+    async def get(self) -> None:
+        """Answer in Prometheus' text format."""
+        await asyncio.to_thread(gauge)
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.write(generate_latest(metrics.REGISTRY))
+
+
+def detail() -> dict[str, Any]:
+    """Return how the parts are; what the store cannot tell now is null."""
+    current = server.current()
+    parts = supervise.parts(current.plant.settings)
+    return {
+        "status": "ok" if current.hub.state == "live" else "degraded",
+        "boot": BOOT,
+        "redis": current.hub.state,
+        "epoch": current.hub.epoch,
+        "seq": current.hub.seq,
+        "latency_ms": current.hub.latency_ms,
+        "connections": connections(),
+        "parts": {name: {"pid": pid, "rss_bytes": _rss(pid)} for name, pid in parts.items()},
+        "store": _store(),
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+def connections() -> dict[str, int]:
+    """Return the open connections of this process, by type."""
+    current = server.current()
+    return {"page": len(current.mailboxes), **current.audience.counts()}
+
+
+def gauge() -> None:
+    """Bring what is looked up, not counted, to now."""
+    current = server.current()
+    metrics.LIVE.set(current.hub.state == "live")
+    metrics.GAPS.set(current.hub.gaps)
+    metrics.RECONNECTS.set(current.hub.reconnects)
+    metrics.CONNECTIONS.clear()
+    for kind, count in connections().items():
+        metrics.CONNECTIONS.labels(kind).set(count)
+    for name, pid in supervise.parts(current.plant.settings).items():
+        metrics.RSS.labels(name).set(_rss(pid) or 0)
+    store = _store()
+    if store:
+        metrics.LAG.set(store["engine_lag_s"])
+        for state in STATES:
+            metrics.JOBS.labels(state).set(store["jobs"].get(state, 0))
+
+
+def _store() -> dict[str, Any] | None:
+    try:
+        with server.current().wire.store.read() as connection:
+            judged = int(progress.get(connection, "engine:cursor", "0"))
+            return {
+                "engine_lag_s": readings.lag_s(connection, judged),
+                "events": events.last_seq(connection),
+                "jobs": jobs.counts(connection),
+                "quarantined": readings.quarantined_count(connection),
+                "alerts": [alert.alert_type for alert in alerts.opened(connection)],
+            }
+    except Unavailable:
+        return None
+
+
+def _rss(pid: int | None) -> int | None:
+    try:
+        return None if pid is None else int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None

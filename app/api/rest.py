@@ -37,6 +37,7 @@ class Rest(Handler):
         """Take what is declared for this path."""
         self._operations = {operation.method: operation for operation in operations}
         self._body = bytearray()
+        self._is_read = False
 
     def needs(self) -> str | None:
         """The role that the operation asks for."""
@@ -55,6 +56,12 @@ class Rest(Handler):
         length = self.request.headers.get("Content-Length", "0")
         if length.isdigit() and int(length) > LARGEST_BODY:
             self._too_large()
+
+    def refuse(self, status: int, message: str, error: str = "", field: str | None = None) -> None:
+        """Refuse; a body that nobody reads any more ends the connection, and that is said."""
+        if not self._is_read:
+            self.set_header("Connection", "close")
+        super().refuse(status, message, error, field)
 
     def data_received(self, chunk: bytes) -> None:
         """Keep a part of the body."""
@@ -79,6 +86,7 @@ class Rest(Handler):
     async def _do(self, path: dict[str, str]) -> None:
         if self._finished:
             return
+        self._is_read = True
         operation = self._operations[str(self.request.method)]
         try:
             ask = self._ask(operation, path)
@@ -158,7 +166,6 @@ class Rest(Handler):
         return CSV in [part.split(";")[0].strip().lower() for part in accepted.split(",")]
 
     def _too_large(self) -> None:
-        self.set_header("Connection", "close")
         self.refuse(413, f"the body is larger than {LARGEST_BODY} bytes; send parts", "too_large")
 
 

@@ -12,7 +12,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from app import server
+from app import metrics, server
 from app.api.base import StreamGuard
 from app.api.outbox import Full, Outbox
 from app.audience import Message
@@ -151,6 +151,8 @@ class Stream(StreamGuard, WebSocketHandler):
     async def _send(self) -> None:
         while (message := self._outbox.take()) is not None:
             await self.write_message(message.text)
+            if message.envelope.seq is not None:
+                metrics.SENT.observe(metrics.age_s(message.envelope))
         self._sending = False
 
     def cut(self, code: int, reason: str) -> None:
@@ -158,6 +160,7 @@ class Stream(StreamGuard, WebSocketHandler):
         if self._is_cut:
             return
         self._is_cut = True
+        metrics.CUT.labels(code).inc()
         server.current().audience.remove(self)
         self._outbox.clear()
         self.close(code, reason)

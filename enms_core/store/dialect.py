@@ -1,5 +1,7 @@
 """The one place that knows which database it is: SQLite by default, PostgreSQL by URL."""
 
+import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -105,11 +107,24 @@ def _sqlite_connect(patience_s: float, dbapi: Any, _record: Any) -> None:
     dbapi.isolation_level = None  # we say BEGIN ourselves
     cursor = dbapi.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(patience_s * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _to_wal(cursor, time.monotonic() + patience_s)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.close()
+
+
+def _to_wal(cursor: Any, deadline: float) -> None:
+    """Switch to WAL; SQLite does not wait by itself where many open a new file at once."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

@@ -58,8 +58,8 @@ def test_jobs_events_and_what_was_refused(plant, settings):
     plant.write(bad)
     report = status.report(settings)
     assert report["jobs"] == {"queued": 1, "cancelled": 1}
-    assert (report["queue"], report["events"], report["quarantined"]) == (1, 1, 1)
-    assert report["events_per_s"] == pytest.approx(1 / 60, abs=1e-3)
+    assert (report["queue"], report["events"], report["quarantined"]) == (1, 2, 1)
+    assert report["events_per_s"] == pytest.approx(2 / 60, abs=1e-3)
 
 
 def test_a_password_is_not_told(settings, valkey):
