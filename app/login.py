@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -37,7 +38,7 @@ class Throttle:
 
     def wait(self, keys: Iterable[str], now: float) -> float:
         """Return for how many seconds none of these may try."""
-        return max((self._until(key) - now for key in keys), default=0.0, key=float) or 0.0
+        return max(0.0, *(self._until(key) - now for key in keys))
 
     def fail(self, keys: Iterable[str], now: float) -> None:
         """Note a failure; forget those of long ago."""
@@ -58,6 +59,7 @@ class Throttle:
 
 
 _throttle = Throttle()
+_CHECKS = ThreadPoolExecutor(1, "password")  # they are slow on purpose
 
 
 class Login(BasicLoginHandler):
@@ -72,16 +74,19 @@ class Login(BasicLoginHandler):
             self.set_header("Retry-After", str(math.ceil(waits_s)))
             self._again(f"Too many attempts; try again in {math.ceil(waits_s)} s.")
             return
+        _throttle.fail(keys, time.monotonic())  # until it is known: guesses at once count, too
         try:
-            known = await asyncio.to_thread(_is_password, name, password)
+            check = asyncio.get_running_loop().run_in_executor(
+                _CHECKS, _is_password, name, password
+            )
+            known = await check
         except Unavailable:
             self._again("The store does not answer; try again.")
             return
         if not known:
-            _throttle.fail(keys, time.monotonic())
             self._again(WRONG)
             return
-        _throttle.succeed(keys[:1])
+        _throttle.succeed(keys)
         self.set_current_user(name)
         self.redirect(_validate_next_url(self.get_cookie("next_url", state.base_url)))
 
@@ -98,9 +103,14 @@ class Login(BasicLoginHandler):
         self.redirect(f"{self._login_endpoint}?{urlencode({'error': message})}")
 
 
+def asks_store() -> bool:
+    """Whether people log in with the passwords of the plant's own users."""
+    return bool(os.environ.get(SWITCH))
+
+
 def install() -> None:
     """Let Panel's basic login ask the store's users, where it was given no users of its own."""
-    if os.environ.get(SWITCH):
+    if asks_store():
         # Panel looks it up when the server starts.
         vars(panel.auth)["BasicLoginHandler"] = Login
 

@@ -15,13 +15,14 @@ from panel.config import config
 from tornado.web import HTTPError, RequestHandler
 
 from app import server
+from app.login import asks_store
 from enms_core.people import LOCAL, Person
 from enms_core.store import Store, Unavailable, tokens, users
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PUBLIC = ("/", "/health")  # what answers without a credential; Panel's /login and /static beside it
 STREAMS_EACH = 20  # open WebSockets of one token or login
-UNKNOWN, FORBIDDEN, TOO_MANY = 4401, 4403, 4429
+UNKNOWN, FORBIDDEN, TOO_MANY, TRY_AGAIN = 4401, 4403, 4429, 1013
 
 
 class Stranger(Exception):
@@ -41,12 +42,18 @@ def host_of(url: str) -> str:
 
 
 def person_of(login: str | None) -> Person:
-    """Return who is behind a login; the local user where an open plant asks for none."""
+    """Return who is behind a login; the local user where an open plant asks for none.
+
+    Raise Stranger for nobody, and for a user who was removed.
+    """
     current = server.current()
-    if login is None:
-        return LOCAL if current.plant.settings.auth == "none" else Person("nobody", "viewer")
-    with current.plant.store.read() as connection:
-        return users.person(connection, login)
+    if login is None and current.plant.settings.auth == "none":
+        return LOCAL
+    with current.wire.store.read() as connection:
+        found = None if login is None else users.person(connection, login)
+    if found is None and (login is None or asks_store()):
+        raise Stranger("nobody known asks; log in")
+    return found or Person(str(login), users.DEFAULT_ROLE)
 
 
 class Guard(RequestHandler):
@@ -60,6 +67,12 @@ class Guard(RequestHandler):
         """The names this server answers to: loopback, and those allowed for its WebSockets."""
         origins = getattr(self.application, "websocket_origins", ())
         return LOOPBACK | {host_of(f"//{origin}") for origin in origins}
+
+    @property
+    def known_origins(self) -> frozenset[str]:
+        """Host and port of the pages that may ask: this server's own, as browsers know it."""
+        origins = getattr(self.application, "websocket_origins", ())
+        return frozenset({self.request.host, *origins})
 
     def needs(self) -> str | None:
         """The role that this request asks for, None for no role at all."""
@@ -91,7 +104,7 @@ class Guard(RequestHandler):
         origin = self.request.headers.get("Origin")
         if host_of(f"//{self.request.host}") not in known:
             raise HTTPError(403, reason="Host is not one this server answers to")
-        if origin is not None and host_of(origin) not in known:
+        if origin is not None and urlsplit(origin).netloc not in self.known_origins:
             raise HTTPError(403, reason="Origin is not one this server answers to")
 
     async def identify(self) -> Person:
@@ -148,11 +161,15 @@ class StreamGuard(Guard):
         """Refuse what comes from elsewhere (403); find out who asks."""
         self.check_source()
         self.refused = await self.recheck()
+
+    def enter(self) -> int | None:
+        """Count this connection; return the code to close it with, None if it may stay."""
         if self.refused is None and self.person is not LOCAL:
             self._counted = True
             self._streams[self.person.name] += 1
             if self._streams[self.person.name] > STREAMS_EACH:
                 self.refused = TOO_MANY
+        return self.refused
 
     async def recheck(self) -> int | None:
         """Return the code to close with if the right to this stream is not there any more."""
@@ -161,7 +178,7 @@ class StreamGuard(Guard):
         except Stranger:
             return UNKNOWN
         except Unavailable:  # nobody loses a right because the store does not answer
-            return None if self.person.may("analyst") or self._counted else UNKNOWN
+            return None if self._counted else TRY_AGAIN
         return None if self.person.may(self.role or "viewer") else FORBIDDEN
 
     def leave(self) -> None:
@@ -172,13 +189,13 @@ class StreamGuard(Guard):
 
 
 def _bearer(secret: str) -> Person:
-    store = server.current().plant.store
+    store = server.current().wire.store
     with store.read() as connection:
         token = tokens.find(connection, secret)
     if token is None:
         raise Stranger("this token is unknown, revoked or expired; make one: enms token add NAME")
     if tokens.use_is_old(token):
-        _note_use(server.current().wire.store, token)
+        _note_use(store, token)
     return Person(token.name, token.role)
 
 

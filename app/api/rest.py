@@ -129,7 +129,7 @@ class Rest(Handler):
     def _decoded(self, operation: Operation) -> Any:
         if operation.body is None:
             return None
-        kind = self.request.headers.get("Content-Type", JSON).split(";")[0].strip().lower()
+        kind = self.request.headers.get("Content-Type", "none").split(";")[0].strip().lower()
         if kind == CSV and operation.csv_body:
             return operation.csv_body(bytes(self._body))
         if kind != JSON:

@@ -13,7 +13,7 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from app import metrics, server
-from app.api.base import StreamGuard
+from app.api.base import TRY_AGAIN, StreamGuard
 from app.api.outbox import Full, Outbox
 from app.audience import Message
 from enms_core.events import CHANNELS, Envelope, utc_now
@@ -27,7 +27,7 @@ PING_S, PONG_WITHIN_S = 25.0, 10.0
 RECHECK_S = 60.0
 LAST_WORDS_S = 1.0  # how long a cut client may still read why, before its socket is closed
 BATCH = 200
-TOO_SLOW, NOT_UNDERSTOOD, FLOODING, TRY_AGAIN = 4008, 4400, 1008, 1013
+TOO_SLOW, NOT_UNDERSTOOD, FLOODING = 4008, 4400, 1008
 
 
 class Stream(StreamGuard, WebSocketHandler):
@@ -55,7 +55,7 @@ class Stream(StreamGuard, WebSocketHandler):
 
     async def open(self, *_args: str, **_kwargs: str) -> None:
         """Say who is there, send what was missed, then what happens."""
-        if self.refused is not None:
+        if self.enter() is not None:
             self.close(self.refused, "no right to this stream; send Authorization: Bearer TOKEN")
             return
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import panel as pn
 
-from app.api.base import person_of
+from app.api.base import Stranger, person_of
 from app.models.toasts import Toast
 from app.server import Server
 from app.views.session import Session
@@ -44,7 +44,7 @@ class Actions:
     async def _run(self, work: Callable[..., Any]) -> None:
         try:
             await asyncio.to_thread(self._as_analyst, work)
-        except Forbidden as error:
+        except (Forbidden, Stranger) as error:
             self._failed(f"{error}.")
         except (ValueError, LookupError) as error:
             self._failed(str(error.args[0] if error.args else error))

@@ -43,10 +43,10 @@ def put(connection: sa.Connection, name: str, role: str, password: str | None = 
     upsert(connection, users, [row])
 
 
-def person(connection: sa.Connection, name: str) -> Person:
-    """Return who logs in under this name; somebody nobody gave a role is a viewer."""
+def person(connection: sa.Connection, name: str) -> Person | None:
+    """Return who logs in under this name, None where nobody gave them a role."""
     role = connection.execute(sa.select(users.c.role).where(users.c.name == name)).scalar()
-    return Person(name, role or DEFAULT_ROLE)
+    return Person(name, role) if role else None
 
 
 def is_password(connection: sa.Connection, name: str, password: str) -> bool:

@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from app.api import ROUTES
-from app.api.base import PUBLIC, Guard
+from app.api.base import PUBLIC, Guard, StreamGuard
 from enms_core.store import tokens
 from enms_core.store.times import now_us
 
@@ -101,7 +101,8 @@ def test_a_role_may_what_it_may(ask, secret, request, role, closed_too):
     ("headers", "status"),
     [
         ({}, 200),
-        ({"Origin": "http://localhost:5006"}, 200),
+        ({"Host": "localhost:5006", "Origin": "http://localhost:5006"}, 200),
+        ({"Host": "localhost:5006", "Origin": "http://localhost:9999"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
@@ -136,3 +137,10 @@ def test_the_use_of_a_token_is_noted(ask, secret, served):
 
 def test_a_forged_cookie_is_nobody(ask, closed):
     assert ask("/api/v1/machines", Cookie="user=anna").status_code == 401
+
+
+def test_a_plain_request_to_a_stream_costs_nobody_a_stream(ask, secret):
+    token = secret(VIEWER)
+    for _ in range(25):
+        assert ask("/api/v1/ws/dashboard", token=token).status_code in (400, 426)
+    assert sum(StreamGuard._streams.values()) == 0
