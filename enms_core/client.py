@@ -4,16 +4,18 @@ import getpass
 import json
 import re
 import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
 from enms_core import ingest, jobs, triage
-from enms_core.bus import Bell, locator
-from enms_core.events import MachineAdded
+from enms_core.bus import Bell, Follower, locator
+from enms_core.events import Envelope, MachineAdded
 from enms_core.plant import ENERGY_METRICS, Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import (
@@ -35,6 +37,7 @@ from enms_core.training_job import TrainingJob
 
 if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
+    from enms_core.remote import RemotePlant
 
 When = datetime | str
 
@@ -44,9 +47,25 @@ _SPAN = re.compile(rf"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>{'|'.join(_UNITS)})")
 _TIMES = ("created_at", "started_at", "ended_at", "alive_at", "train_start", "train_end")
 
 
-def connect(settings: Settings | None = None) -> "Plant":
-    """Connect to the plant of these settings (default: `ENMS_*`), making its store if need be."""
-    settings = settings or Settings.from_env()
+@overload
+def connect(where: Settings | None = None) -> "Plant": ...
+@overload
+def connect(where: str, *, token: str | None = None) -> "RemotePlant": ...
+
+
+def connect(
+    where: Settings | str | None = None, *, token: str | None = None
+) -> "Plant | RemotePlant":
+    """Connect to a plant: of these settings (default: `ENMS_*`), or at an address.
+
+    A local plant gets its store made if need be. An address such as "http://host:5006" gives the
+    same methods over REST and WebSocket, with a token of `enms token add`.
+    """
+    if isinstance(where, str):
+        from enms_core.remote import RemotePlant  # its HTTP client takes a moment to import
+
+        return RemotePlant(where, token)
+    settings = where or Settings.from_env()
     return Plant(settings, Store(settings.database_url).migrate())
 
 
@@ -128,7 +147,7 @@ class Plant:
         as "training.*".
         """
         with self.store.read() as connection:
-            found = events.since(connection, to_us(_since(since)))
+            found = events.since(connection, to_us(since_time(since)))
         wanted = channels or ["*"]
         rows = [
             {
@@ -150,6 +169,11 @@ class Plant:
         rows = [{"machine": names[job.machine_id], **vars(job)} for job in found]
         columns = ["machine", *(field.name for field in fields(Job))]
         return _with_times(pd.DataFrame(rows, columns=columns))
+
+    def job(self, job_id: str) -> Job:
+        """Return a training as it stands; raise Unknown for none."""
+        with self.store.read() as connection:
+            return stored_jobs.get(connection, job_id)
 
     def models(self, machine: str | None = None) -> pd.DataFrame:
         """Return model versions, newest first, with their out-of-sample metrics as columns."""
@@ -173,6 +197,19 @@ class Plant:
             if version in (None, candidate.version) and (version or candidate.state == "active"):
                 return EnergyBaseline.from_json(candidate.model)
         raise Unknown(f"machine {found.name!r} has no such model; train one first")
+
+    # -- to follow ------------------------------------------------------------------------------
+
+    async def watch(self, *channels: str, since: int | None = None) -> AsyncGenerator[Envelope]:
+        """Yield events for ever, from after the number `since` or from now on.
+
+        `channels` may hold patterns such as "training.*".
+        """
+        patterns = channels or ("*",)
+        async with aclosing(Follower(self.store, self.locate, since).follow()) as told:
+            async for envelope in told:
+                if any(fnmatch(envelope.channel, pattern) for pattern in patterns):
+                    yield envelope
 
     # -- to act ---------------------------------------------------------------------------------
 
@@ -246,7 +283,7 @@ class Plant:
         """Ask the engine to judge a span again (default: the last day); it tells by an alert."""
         now = datetime.now(UTC)
         found = self.machine(machine) if machine else None
-        first, last = _time(start or now - timedelta(days=1), found), _time(end or now, found)
+        first, last = to_time(start or now - timedelta(days=1), found), to_time(end or now, found)
         if last <= first:
             raise ValueError(f"the span ends at {last}; it must end after its start {first}")
         request = {
@@ -265,8 +302,8 @@ class Plant:
 
     def _span(self, machine: str, start: When, end: When | None) -> tuple[Machine, tuple[int, int]]:
         found = self.machine(machine)
-        last = now_us() + 1 if end is None else to_us(_time(end, found))
-        return found, (to_us(_time(start, found)), last)
+        last = now_us() + 1 if end is None else to_us(to_time(end, found))
+        return found, (to_us(to_time(start, found)), last)
 
 
 def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:
@@ -282,7 +319,7 @@ def judged_metric(connection: Connection, machine: Machine) -> str:
     return next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
 
 
-def _time(at: When, machine: Machine | None = None) -> datetime:
+def to_time(at: When, machine: Machine | None = None) -> datetime:
     """Return an aware time; one without an offset is read in the machine's zone."""
     parsed = pd.Timestamp(at).to_pydatetime()
     if parsed.tzinfo is None:
@@ -290,14 +327,15 @@ def _time(at: When, machine: Machine | None = None) -> datetime:
     return parsed
 
 
-def _since(since: When | timedelta) -> datetime:
+def since_time(since: When | timedelta) -> datetime:
+    """Return a time, or the time that lies a span such as "1d" back from now."""
     if isinstance(since, timedelta):
         return datetime.now(UTC) - since
     span = _SPAN.fullmatch(since) if isinstance(since, str) else None
     if span:
         return datetime.now(UTC) - timedelta(**{_UNITS[span["unit"]]: float(span["number"])})
     try:
-        return _time(since)
+        return to_time(since)
     except ValueError as error:
         raise ValueError(f"{since!r} is neither a time nor a span such as 30min or 1d") from error
 

@@ -3,14 +3,29 @@
 import html
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from enms_core.store import jobs
 from enms_core.store.jobs import ACTIVE, Job
 
 if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
-    from enms_core.client import Plant
+
+
+class Plant(Protocol):
+    """The part of a plant, near or far, that a job needs."""
+
+    def job(self, job_id: str) -> Job:
+        """Return the job as it stands."""
+        ...
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel it."""
+        ...
+
+    def model(self, machine: str, version: int | None = None) -> "EnergyBaseline":
+        """Return what it learned."""
+        ...
+
 
 POLL_S = 0.2
 
@@ -22,14 +37,13 @@ class TrainingFailed(RuntimeError):
 class TrainingJob:
     """A job in the plant's queue. Shown in a notebook cell it moves there, without blocking it."""
 
-    def __init__(self, plant: "Plant", job_id: str, machine: str) -> None:
+    def __init__(self, plant: Plant, job_id: str, machine: str) -> None:
         self.plant, self.id, self.machine = plant, job_id, machine
 
     @property
     def row(self) -> Job:
-        """The job as it stands in the store."""
-        with self.plant.store.read() as connection:
-            return jobs.get(connection, self.id)
+        """The job as it stands."""
+        return self.plant.job(self.id)
 
     @property
     def state(self) -> str:

@@ -1,0 +1,144 @@
+"""The same plant, near and far: what one says, the other says."""
+
+import asyncio
+import contextlib
+
+import pandas as pd
+import pytest
+
+from enms_core import remote
+from enms_core.client import Plant, connect
+from enms_core.people import Forbidden
+from enms_core.plant import Factory, Unknown
+from enms_core.store import tokens
+from tests.app.api.conftest import database_url, served, settings  # noqa: F401 (fixtures)
+
+START = pd.Timestamp("2026-11-01T00:00:00+01:00")
+
+
+@pytest.fixture
+def near(served) -> Plant:  # noqa: F811
+    return served.server.plant
+
+
+@pytest.fixture
+def far(served):  # noqa: F811
+    plant = connect(served.url)
+    yield plant
+    plant.close()
+
+
+@pytest.fixture
+def rows():
+    times = pd.date_range(START, periods=300, freq="10min")
+    power = pd.DataFrame({"machine": "Pump", "metric": "power_kw", "time": times})
+    flow = power.iloc[:100].assign(metric="flow_m3h")
+    frame = pd.concat([power, flow], ignore_index=True)
+    return frame.assign(value=[float(i % 17) for i in range(len(frame))])
+
+
+def same(near_frame, far_frame):
+    pd.testing.assert_frame_equal(
+        near_frame, far_frame, check_freq=False, check_like=True, check_index_type=False
+    )
+
+
+def test_machines_and_readings_are_the_same(near, far, rows):
+    receipt = far.write(rows)
+    assert (receipt.sent, receipt.stored, receipt.duplicates) == (400, 400, 0)
+    assert far.write(rows).duplicates == 400
+    same(near.machines().sort_values("name"), far.machines().set_axis(near.machines().index))
+    end = START + pd.Timedelta("2D")
+    for freq in (None, "1h", "1D", "2h"):
+        mine, theirs = (p.readings("Pump", START, end, freq=freq) for p in (near, far))
+        same(mine, theirs.astype(mine.dtypes.to_dict()))
+    assert far.readings("Press", START).empty
+
+
+def test_what_is_refused_comes_back_with_its_reason(far, rows):
+    receipt = far.write(rows.head(3).assign(machine="Nobody"))
+    assert (receipt.quarantined, receipt.reasons) == (3, {"machine is unknown": 3})
+
+
+def test_errors_are_those_of_a_plant_nearby(far, served):  # noqa: F811
+    with pytest.raises(Unknown, match="known are: Press, Pump"):
+        far.machine("Nobody")
+    with pytest.raises(ValueError, match="metric"):
+        far.expected("Pump", START, metric="POWER")
+    with pytest.raises(ValueError, match="is there already"):
+        far.add_machine("Pump", factory=Factory("Works", "Europe/Berlin"))
+    with served.server.plant.store.write() as connection:
+        _, viewer = tokens.add(connection, "wall", "viewer")
+    wall = connect(served.url, token=viewer)
+    with pytest.raises(Forbidden, match="needs the role analyst"):
+        wall.train("Pump")
+    wall.close()
+    stranger = connect(served.url, token="enms_wrong")
+    with pytest.raises(PermissionError, match="unknown, revoked or expired"):
+        stranger.machines()
+    stranger.close()
+    nobody = connect("http://127.0.0.1:1")
+    with pytest.raises(ConnectionError, match="does not answer"):
+        nobody.machines()
+    nobody.close()
+
+
+def test_a_training_is_asked_for_and_cancelled(near, far):
+    job = far.train("Pump")
+    assert job.state == "queued"
+    assert repr(job) == repr(near.train("Pump"))
+    assert far.jobs()["machine"].tolist() == ["Pump"]
+    assert job.cancel() is True
+    assert job.cancel() is False
+    assert far.jobs()["state"].tolist() == near.jobs()["state"].tolist() == ["cancelled"]
+
+
+def test_an_anomaly_is_acted_on(near, far, rows):
+    far.write(rows)
+    made = far._ask(
+        "POST",
+        "/anomalies",
+        machine="Pump",
+        started_at=START.isoformat(),
+        expected=1.0,
+        note="loud",
+    )
+    assert far.anomalies(state="open")["id"].tolist() == [made["id"]]
+    assert far.act(made["id"], "acknowledge") == "acknowledged"
+    mine, theirs = near.anomalies(), far.anomalies()
+    assert mine["started_at"].tolist() == theirs["started_at"].tolist()
+    assert set(mine.columns) == set(theirs.columns)
+    told = far.events(channels=["anomaly.*"])
+    assert told["channel"].tolist() == near.events(channels=["anomaly.*"])["channel"].tolist()
+
+
+async def test_events_are_followed_over_a_restart(far, served, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(remote, "FIRST_PAUSE_S", 0.05)
+    store, seen = served.server.plant.store, []
+
+    async def follow():
+        async with contextlib.aclosing(far.watch("machine.*")) as told:
+            async for envelope in told:
+                seen.append(envelope.event.machine)
+
+    following = asyncio.create_task(follow())
+    audience = served.server.audience
+    for i in range(3):
+        async with asyncio.timeout(20):
+            while not audience.counts():  # noqa: ASYNC110 (nothing tells it)
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(far.add_machine, f"M{i}", factory=Factory("Works", "Europe/Berlin"))
+        async with asyncio.timeout(20):
+            while len(seen) <= i:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        served._loop.call_soon_threadsafe(audience.restored)  # every connection is cut
+        await asyncio.to_thread(far.add_machine, f"N{i}", factory=Factory("Works", "Europe/Berlin"))
+        async with asyncio.timeout(20):
+            while f"N{i}" not in seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        seen.remove(f"N{i}")
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+    assert seen == ["M0", "M1", "M2"]
+    assert store.epoch == served.server.hub.epoch
