@@ -16,10 +16,9 @@ import pandas as pd
 from enms_core import ingest, jobs, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
-from enms_core.plant import ENERGY_METRICS, Factory, Machine, Unknown
+from enms_core.plant import Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import (
-    Connection,
     Store,
     anomalies,
     events,
@@ -118,7 +117,7 @@ class Plant:
         """
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
-            metric = metric or judged_metric(connection, found)
+            metric = metric or readings.energy_metric(connection, found.id)
             return scores.frame(connection, found.id, metric, *span).tz_convert(found.zone)
 
     def anomalies(
@@ -311,12 +310,6 @@ def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:
     slots = wide.resample(freq)
     summed = [name for name in wide.columns if name.endswith(("_count", "_kwh"))]
     return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
-
-
-def judged_metric(connection: Connection, machine: Machine) -> str:
-    """Return the metric that carries a machine's energy."""
-    measured = [m for owner, m in readings.all_series(connection).values() if owner == machine.id]
-    return next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
 
 
 def to_time(at: When, machine: Machine | None = None) -> datetime:

@@ -15,11 +15,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import pandas as pd
+
 from enms_core.bus import Bell, Relay
 from enms_core.plant import Machine
-from enms_core.store import Connection, Store, Unavailable, alerts, jobs, progress, readings
+from enms_core.store import (
+    Connection,
+    Store,
+    Unavailable,
+    alerts,
+    anomalies,
+    jobs,
+    models,
+    progress,
+    readings,
+    scores,
+)
 from enms_core.store.alerts import Condition
 from enms_core.store.machines import all_machines
+from enms_core.store.models import ModelVersion
 from enms_core.store.times import now_us
 
 log = logging.getLogger(__name__)
@@ -32,6 +46,9 @@ MANY = 3  # machines that fall silent together are one alert where they are more
 WINDOW_S, REFUSED_SHARE, REFUSED_AT_LEAST = 300.0, 0.01, 10
 QUEUE_S = 60.0
 CLOCK_S, CLOCK_OVER_S = 60.0, 600.0
+DAY_US = 86_400_000_000
+DRIFT_EVERY_S, DRIFT_DAYS, DRIFT_LEAST_QUARTERS, DRIFT_RATIO = 3600.0, 7, 3 * 96, 2.0
+DRIFT = ("model_drift",)
 STORE, OTHERS = (
     ("store_locked", "store_full"),
     (
@@ -171,6 +188,47 @@ class Clock:
         ]
 
 
+def model_drift(
+    connection: Connection, machine: Machine, version: ModelVersion, until_us: int
+) -> list[Condition]:
+    """Return whether a model errs far more than it did on the unseen weeks of its training.
+
+    The error is CV(RMSE) = sqrt(mean((y - expected)^2)) / mean(y) of quarter-hour means (ASHRAE
+    Guideline 14-2014, 5.2.11.3) over the last seven days since the model is in use, without the
+    anomalies of that time; at least three days of data are needed.
+    """
+    start = max(until_us - DRIFT_DAYS * DAY_US, version.activated_at or 0)
+    metric = readings.energy_metric(connection, machine.id)
+    band = scores.frame(connection, machine.id, metric, start, until_us)[["value", "expected"]]
+    for begin, end in anomalies.spans(connection, machine.id, metric):
+        times = pd.DatetimeIndex(band.index).as_unit("us").asi8
+        band = band[(times < begin) | (times > end)]
+    quarters = band.dropna().resample("15min").mean().dropna()
+    was = version.metrics.get("cv_rmse")
+    if len(quarters) < DRIFT_LEAST_QUARTERS or not was:
+        return []
+    errors = quarters["value"] - quarters["expected"]
+    now = float((errors**2).mean() ** 0.5 / quarters["value"].mean())
+    if not now > DRIFT_RATIO * was:  # an improvement is no drift
+        return []
+    return [
+        Condition(
+            alert_type="model_drift",
+            subject=machine.name,
+            severity="warning",
+            message=f"The model of {machine.name} errs by {100 * now:.0f} % of the mean, on unseen "
+            f"weeks of its training it was {100 * was:.0f} %; train a new one.",
+            over=f"The model of {machine.name} fits again.",
+            details={
+                "machine": machine.name,
+                "cv_rmse": round(now, 4),
+                "validated": round(was, 4),
+                "model_version": version.version,
+            },
+        )
+    ]
+
+
 @dataclass
 class Quarantine:
     """Notices when too much of what arrives is refused."""
@@ -234,6 +292,7 @@ class Watchdog:
         self._arrivals: dict[str, Arrivals] = {}
         self._clock, self._quarantine = Clock(), Quarantine()
         self._trouble: Condition | None = None
+        self._drift_at: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Look until told to stop."""
@@ -269,6 +328,25 @@ class Watchdog:
             told += alerts.settle(connection, STORE, []) if troubles else 0
             told += alerts.settle(connection, OTHERS, conditions)
         self._trouble = None
+        return told + self._look_for_drift(now)
+
+    def _look_for_drift(self, now: float) -> int:
+        """Judge the models in use, once an hour."""
+        if self._drift_at is not None and now - self._drift_at < DRIFT_EVERY_S:
+            return 0
+        with self._store.read() as connection:
+            in_use = models.active(connection)
+            found = [
+                condition
+                for machine in all_machines(connection)
+                if machine.id in in_use
+                for condition in model_drift(
+                    connection, machine, in_use[machine.id], int(self._wall() * 1e6)
+                )
+            ]
+        with self._store.write() as connection:
+            told = alerts.settle(connection, DRIFT, found)
+        self._drift_at = now
         return told
 
     def _silent(self, connection: Connection, now: float) -> list[Condition]:

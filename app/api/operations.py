@@ -13,7 +13,7 @@ from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
 from enms_core import triage
-from enms_core.client import judged_metric, resampled
+from enms_core.client import resampled
 from enms_core.events import CHANNELS, SystemAlert, utc_now
 from enms_core.plant import Factory, Unknown
 from enms_core.store import Connection, events, jobs, machines, models, pages, scores
@@ -107,7 +107,7 @@ def list_expected(ask: Ask) -> "Rows[r.ExpectedRow]":
             missing = "start" if wanted.machine_id else "machine"
             raise Refused(400, "invalid", f"{missing} must be given", missing)
         machine = machines.find(connection, wanted.machine_id)
-        metric = query.metric or judged_metric(connection, machine)
+        metric = query.metric or stored.energy_metric(connection, machine.id)
         start = wanted.after[0] if wanted.after else wanted.start_us
         end = now_us() + 1 if wanted.end_us is None else wanted.end_us
         band = scores.frame(connection, machine.id, metric, int(start), end, limit=query.limit + 1)

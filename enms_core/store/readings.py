@@ -5,6 +5,7 @@ from collections.abc import Collection
 import pandas as pd
 import sqlalchemy as sa
 
+from enms_core.plant import ENERGY_METRICS
 from enms_core.readings import Checked
 from enms_core.store.dialect import as_frame, insert_new_rows, records
 from enms_core.store.schema import machines, quarantine, readings, series
@@ -35,6 +36,12 @@ def all_series(connection: sa.Connection) -> dict[int, tuple[str, str]]:
     """Return machine id and metric of every series."""
     query = sa.select(series.c.id, series.c.machine_id, series.c.metric)
     return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
+
+def energy_metric(connection: sa.Connection, machine_id: str) -> str:
+    """Return the metric that carries a machine's energy."""
+    measured = [m for owner, m in all_series(connection).values() if owner == machine_id]
+    return next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
 
 
 def last_id(connection: sa.Connection) -> int:

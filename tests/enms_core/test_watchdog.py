@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,9 +9,11 @@ from enms_core.bus import Bell
 from enms_core.ingest import ingest
 from enms_core.plant import Factory, Machine
 from enms_core.readings import COLUMNS
-from enms_core.store import Store, alerts
+from enms_core.store import Store, alerts, models, scores
+from enms_core.store import jobs as stored_jobs
+from enms_core.store.machines import add
 from enms_core.store.times import now_us
-from enms_core.watchdog import Arrivals, Clock, Quarantine, Watchdog, silence
+from enms_core.watchdog import Arrivals, Clock, Quarantine, Watchdog, model_drift, silence
 
 SILENT = Bell(lambda: None)
 WORKS, NORD = Factory("Works"), Factory("Nord")
@@ -215,3 +218,55 @@ def test_few_refused_readings_are_no_alert(sqlite_store):
     with sqlite_store.read() as connection:
         assert watch.check(connection, 0.0) == []
         assert watch.check(connection, 2.0) == []
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(sqlite_store):
+    """Keep five days of readings that were expected to be 10; return what drift says of them."""
+    now = now_us() // 900_000_000 * 900_000_000
+    start = now - 5 * 86_400_000_000
+    times = list(range(start, now, 900_000_000))
+    with sqlite_store.write() as connection:
+        machine = add(connection, Machine("Pump", factory=WORKS))
+        job = stored_jobs.add(connection, machine.id, "baseline", "me")
+
+    def say(values, validated=0.1, active_since=start):
+        rows = pd.DataFrame({"time": pd.to_datetime(times, unit="us", utc=True), "value": values})
+        ingest(sqlite_store, SILENT, rows.assign(machine="Pump", metric="power_kw"))
+        band = pd.DataFrame({"time": times, "expected": 10.0, "lower": 9.0, "upper": 11.0})
+        with sqlite_store.write() as connection:
+            scores.put(connection, machine.id, "power_kw", band.assign(surprise=0.0))
+            version = models.register(
+                connection,
+                machine_id=machine.id,
+                model_type="baseline",
+                job_id=job.id,
+                span=(start, now),
+                metrics={"cv_rmse": validated},
+                model="{}",
+            )
+            version = replace(version, activated_at=active_since)
+            return model_drift(connection, machine, version, now)
+
+    return say
+
+
+def test_a_model_that_errs_more_than_it_did_drifts(judged):
+    [told] = judged([14.0] * 480)
+    assert told.details == {
+        "machine": "Pump",
+        "cv_rmse": round(4 / 14, 4),  # by hand: every error is 4, the mean is 14
+        "validated": 0.1,
+        "model_version": 1,
+    }
+
+
+def test_a_model_that_errs_as_it_did_or_less_does_not(judged):
+    assert judged([11.0] * 480) == []
+
+
+def test_too_few_days_say_nothing(judged):
+    assert judged([14.0] * 480, active_since=now_us() - 2 * 86_400_000_000) == []
