@@ -1,8 +1,9 @@
 """All WebSocket clients of this process: one listener of the hub for all of them."""
 
 import logging
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol
 
@@ -18,6 +19,7 @@ class Message:
     """An envelope and its text, which all clients that get it share."""
 
     envelope: Envelope
+    arrived: float = field(default_factory=time.monotonic)
 
     @cached_property
     def text(self) -> str:

@@ -8,16 +8,14 @@ import asyncio
 import contextlib
 import logging
 import statistics
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
 
 from enms_core.bus import Restored
-from enms_core.events import Envelope, MetricUpdated
+from enms_core.events import Envelope, MetricUpdated, age_s
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +30,6 @@ class Feed(Protocol):
     state: str
     epoch: str
     last: int
-    gaps: int
-    reconnects: int
 
     async def begin(self) -> None:
         """Learn `epoch` and `last`."""
@@ -80,16 +76,6 @@ class Hub:
         """The median time from publication to here of the last events, None before the first."""
         return statistics.median(self._latencies) if self._latencies else None
 
-    @property
-    def gaps(self) -> int:
-        """How many events this feed missed and filled in."""
-        return self._feed.gaps if self._feed else 0
-
-    @property
-    def reconnects(self) -> int:
-        """How often Redis came back to this feed."""
-        return self._feed.reconnects if self._feed else 0
-
     async def run(self) -> None:
         """Follow for ever; a feed that breaks is started again from the last number seen."""
         pause = FIRST_PAUSE_S
@@ -124,7 +110,7 @@ class Hub:
             self._log.append(envelope)
             self.seq = envelope.seq
         self.last_event = envelope.published_at
-        self._latencies.append(_age_ms(envelope.published_at))
+        self._latencies.append(1e3 * age_s(envelope.published_at))
         if isinstance(envelope.event, MetricUpdated):
             self._note(envelope.event)
         for listener in list(self._listeners):
@@ -166,7 +152,3 @@ class Hub:
         except Exception:  # one session's fault is not the others': it is dropped, they go on
             log.exception("dropped a listener that failed on %s", envelope.channel)
             self.unregister(listener)
-
-
-def _age_ms(published_at: str) -> float:
-    return (time.time() - datetime.fromisoformat(published_at).astimezone(UTC).timestamp()) * 1e3

@@ -1,41 +1,41 @@
-"""What this server process counts, for Prometheus."""
+"""What this server process counts, and what it looks up, for Prometheus."""
 
-import time
-from datetime import datetime
+from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from enms_core.events import Envelope
+from enms_core import telemetry
+from enms_core.events import Envelope, age_s
+from enms_core.telemetry import REGISTRY, SECONDS
 
-REGISTRY = CollectorRegistry()
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-EVENTS = Counter("enms_events", "Events that reached this server.", ["channel"], registry=REGISTRY)
-ARRIVAL = Histogram(
+EVENTS = Counter("enms_events", "Events that reached a server.", ["channel"], registry=REGISTRY)
+ARRIVED = Histogram(
     "enms_commit_to_server_seconds",
-    "From an event's commit to this server.",
+    "From an event's commit to a server.",
     buckets=SECONDS,
     registry=REGISTRY,
 )
 SENT = Histogram(
-    "enms_commit_to_send_seconds",
-    "From an event's commit to the WebSocket of a client.",
+    "enms_publish_to_send_seconds",
+    "From an event's arrival at a server, as it was published, to the WebSocket of a client.",
     buckets=SECONDS,
     registry=REGISTRY,
 )
 CUT = Counter(
     "enms_clients_cut", "WebSocket clients cut, by close code.", ["code"], registry=REGISTRY
 )
-GAPS = Gauge("enms_gaps_filled", "Events missed and filled in.", registry=REGISTRY)
-RECONNECTS = Gauge("enms_redis_reconnects", "Times Redis came back.", registry=REGISTRY)
-READINGS = Counter(
-    "enms_readings", "Readings that came over REST, by outcome.", ["outcome"], registry=REGISTRY
-)
-CONNECTIONS = Gauge("enms_connections", "Open connections, by type.", ["type"], registry=REGISTRY)
-JOBS = Gauge("enms_jobs", "Trainings by state.", ["state"], registry=REGISTRY)
-LAG = Gauge("enms_engine_lag_seconds", "Readings that wait for the engine.", registry=REGISTRY)
-LIVE = Gauge("enms_redis_live", "1 while Redis tells the events, else 0.", registry=REGISTRY)
-RSS = Gauge("enms_rss_bytes", "Memory of a part.", ["part"], registry=REGISTRY)
+GAUGES = {
+    "enms_redis_live": ("1 while Redis tells the events, else 0.", None),
+    "enms_connections": ("Open connections of this server, by type.", "type"),
+    "enms_engine_lag_seconds": ("Readings that wait for the engine, in their own time.", None),
+    "enms_jobs": ("Trainings by state.", "state"),
+    "enms_alerts_open": ("Alerts about the system itself that last, by type.", "type"),
+    "enms_rss_bytes": ("Memory of a part.", "part"),
+}
+Values = dict[str, float | dict[str, float]]  # by the name of a gauge, and by its label
 
 
 class Tally:
@@ -45,12 +45,35 @@ class Tally:
         """Count an event and how long it took to get here."""
         EVENTS.labels(envelope.channel).inc()
         if envelope.seq is not None:
-            ARRIVAL.observe(age_s(envelope))
+            ARRIVED.observe(age_s(envelope.published_at))
 
     def restored(self) -> None:
         """Go on counting."""
 
 
-def age_s(envelope: Envelope) -> float:
-    """Return the seconds since an event was committed, on this computer's clock."""
-    return max(0.0, time.time() - datetime.fromisoformat(envelope.published_at).timestamp())
+class _Now(Collector):
+    """Values as they are now."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield a family of gauges for each."""
+        for name, value in self._values.items():
+            text, label = GAUGES[name]
+            family = GaugeMetricFamily(name, text, labels=[label] if label else None)
+            by_label = value if isinstance(value, dict) else {None: value}
+            for what, number in by_label.items():
+                family.add_metric([] if what is None else [what], number)
+            yield family
+
+
+def exposition(values: Values) -> bytes:
+    """Return what all parts counted, and these values, in Prometheus' text format."""
+    counted = REGISTRY
+    if telemetry.is_shared():
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+    now = CollectorRegistry()
+    now.register(_Now(values))
+    return generate_latest(counted) + generate_latest(now)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from enms_core import jobs
+from enms_core import jobs, telemetry
 from enms_core.bus import GONE, Bell, Ear, Locate, Relay
 from enms_core.detection.monitor import Judged, Monitor
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
@@ -100,7 +100,8 @@ class Engine:
         if len(batch):
             self._meet(batch)
             self._adopt_models()
-            self._take(batch)
+            with telemetry.DETECTION.time():
+                self._take(batch)
         self._sound = True
         return len(batch)
 

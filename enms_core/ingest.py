@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from enms_core import readings
+from enms_core import readings, telemetry
 from enms_core.bus import Bell
 from enms_core.store import Store
 from enms_core.store import readings as stored_readings
@@ -54,7 +54,7 @@ def ingest(store: Store, bell: Bell, rows: pd.DataFrame) -> Receipt:
         checked = readings.check(rows.iloc[first : first + BATCH], names, datetime.now(UTC))
         with store.write() as connection:
             stored = stored_readings.add(connection, checked)
-        receipt += Receipt(
+        taken = Receipt(
             sent=len(checked.valid) + len(checked.refused),
             stored=stored,
             duplicates=len(checked.valid) - stored,
@@ -62,8 +62,15 @@ def ingest(store: Store, bell: Bell, rows: pd.DataFrame) -> Receipt:
             reasons={str(k): int(v) for k, v in checked.refused["reason"].value_counts().items()},
             refused=tuple(_named(checked.refused.head(SHOWN))),
         )
+        _count(taken)
+        receipt += taken
         bell.ring("readings")
     return receipt
+
+
+def _count(taken: Receipt) -> None:
+    for outcome in ("stored", "duplicates", "quarantined"):
+        telemetry.READINGS.labels(outcome).inc(getattr(taken, outcome))
 
 
 def _named(refused: pd.DataFrame) -> list[dict[str, str]]:

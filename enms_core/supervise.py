@@ -35,6 +35,7 @@ import supervisor.options
 import supervisor.supervisord
 import supervisor.xmlrpc
 
+from enms_core import telemetry
 from enms_core.settings import Settings
 from enms_core.store import Store, users
 from enms_core.store.alerts import Condition
@@ -155,7 +156,7 @@ def run(settings: Settings, server_args: Sequence[str] = ()) -> int:
         _require_user(settings)
     with _only_one(settings.home):
         _require_free(*_listens_on(server_args))
-        os.environ.update(settings.environment())
+        os.environ.update(settings.environment() | telemetry.share(settings.home))
         os.environ["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
         )

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import metrics, server
 from app.api.base import Handler
@@ -44,9 +45,9 @@ class Metrics(Handler):
 
     async def get(self) -> None:
         """Answer in Prometheus' text format."""
-        await asyncio.to_thread(gauge)
+        text = await asyncio.to_thread(lambda: metrics.exposition(gauges()))
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.write(generate_latest(metrics.REGISTRY))
+        self.write(text)
 
 
 def detail() -> dict[str, Any]:
@@ -73,22 +74,21 @@ def connections() -> dict[str, int]:
     return {"page": len(current.mailboxes), **current.audience.counts()}
 
 
-def gauge() -> None:
-    """Bring what is looked up, not counted, to now."""
+def gauges() -> metrics.Values:
+    """Return what is looked up, not counted; what the store cannot tell now is left out."""
     current = server.current()
-    metrics.LIVE.set(current.hub.state == "live")
-    metrics.GAPS.set(current.hub.gaps)
-    metrics.RECONNECTS.set(current.hub.reconnects)
-    metrics.CONNECTIONS.clear()
-    for kind, count in connections().items():
-        metrics.CONNECTIONS.labels(kind).set(count)
-    for name, pid in supervise.parts(current.plant.settings).items():
-        metrics.RSS.labels(name).set(_rss(pid) or 0)
+    parts = supervise.parts(current.plant.settings)
+    found: metrics.Values = {
+        "enms_redis_live": float(current.hub.state == "live"),
+        "enms_connections": {kind: float(count) for kind, count in connections().items()},
+        "enms_rss_bytes": {name: float(_rss(pid) or 0) for name, pid in parts.items()},
+    }
     store = _store()
     if store:
-        metrics.LAG.set(store["engine_lag_s"])
-        for state in STATES:
-            metrics.JOBS.labels(state).set(store["jobs"].get(state, 0))
+        found["enms_engine_lag_seconds"] = store["engine_lag_s"]
+        found["enms_jobs"] = {state: float(store["jobs"].get(state, 0)) for state in STATES}
+        found["enms_alerts_open"] = {kind: float(n) for kind, n in Counter(store["alerts"]).items()}
+    return found
 
 
 def _store() -> dict[str, Any] | None:

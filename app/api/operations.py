@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from app import metrics
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
@@ -199,8 +198,6 @@ def post_readings(ask: Ask) -> r.Taken:
     """Take readings in; answered when those that are valid are on the disk."""
     frame = ask.body if isinstance(ask.body, pd.DataFrame) else _frame(ask.body)
     receipt = ask.plant.write(frame)
-    for outcome in ("stored", "duplicates", "quarantined"):
-        metrics.READINGS.labels(outcome).inc(getattr(receipt, outcome))
     return r.Taken(
         accepted=receipt.stored,
         duplicates=receipt.duplicates,

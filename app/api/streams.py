@@ -41,7 +41,6 @@ class Stream(StreamGuard, WebSocketHandler):
         """Start with nothing sent and nothing received."""
         self._outbox = Outbox()
         self._sent = 0  # the number of the newest event that was sent or passed over
-        self._sending = False
         self._machines: frozenset[str] | None = None
         self._credit, self._credit_at = float(MESSAGES_PER_S), time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,9 +137,7 @@ class Stream(StreamGuard, WebSocketHandler):
         except Full:
             self.cut(TOO_SLOW, "too slow; connect again with since and epoch")
             return
-        if not self._sending:
-            self._sending = True
-            self._start(self._send())
+        self._send()
 
     def _wants(self, message: Message) -> bool:
         if message.envelope.channel not in self.channels:
@@ -148,12 +145,21 @@ class Stream(StreamGuard, WebSocketHandler):
         machine_id = message.machine_id
         return self._machines is None or machine_id is None or machine_id in self._machines
 
-    async def _send(self) -> None:
-        while (message := self._outbox.take()) is not None:
-            await self.write_message(message.text)
-            if message.envelope.seq is not None:
-                metrics.SENT.observe(metrics.age_s(message.envelope))
-        self._sending = False
+    def _send(self) -> None:
+        """Write what waits, as long as the socket takes it; the rest when it has."""
+        while not self._is_blocked() and (message := self._outbox.take()) is not None:
+            written = self.write_message(message.text)
+            metrics.SENT.observe(time.monotonic() - message.arrived)
+            written.add_done_callback(self._go_on)
+
+    def _is_blocked(self) -> bool:
+        connection = self.ws_connection
+        return connection is None or connection.is_closing() or connection.stream.writing()
+
+    def _go_on(self, written: "asyncio.Future[None]") -> None:
+        if written.cancelled() or written.exception() is not None:
+            return  # the client is gone; what it missed it asks for when it comes again
+        self._send()
 
     def cut(self, code: int, reason: str) -> None:
         """End the connection; its last words are not waited for longer than a moment."""

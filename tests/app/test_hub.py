@@ -12,7 +12,7 @@ from enms_core.events import MetricUpdated, TrainingProgress
 class Feed:
     """A feed that yields what it is given, then breaks or waits for ever."""
 
-    state, last, gaps, reconnects = "live", 0, 0, 0
+    state, last = "live", 0
 
     def __init__(self, envelopes, breaks=None, epoch="e"):
         self._envelopes, self._breaks, self.epoch = envelopes, breaks, epoch

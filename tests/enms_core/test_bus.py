@@ -34,7 +34,7 @@ def tell_together(store, numbers):
 
 
 def newest(**values):
-    event = MetricUpdated(machine_id="m", machine="Pump", values=values, time="t")
+    event = MetricUpdated(machine_id="m", machine="Pump", values=values, time="2026-11-22T13:00:00+00:00")
     return Envelope.now(event, seq=None, epoch="")
 
 

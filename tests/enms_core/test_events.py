@@ -72,7 +72,7 @@ EXAMPLES = [
     ),
     SystemAlert(alert_type="t", severity="info", message="", details={"a": [1, {"b": None}]}),
     AnomalyUpdated(
-        anomaly_id="a1", machine_id="m1", state="resolved", by="engine", at="2026-11-22", note="ok"
+        anomaly_id="a1", machine_id="m1", state="resolved", by="engine", at="2026-11-22T13:00:00+00:00", note="ok"
     ),
     MachineAdded(machine_id="m1", machine="Pump", machine_type="pump", factory="Works"),
 ]
@@ -187,3 +187,27 @@ def test_a_new_kind_is_one_class():
 
 def test_published_at_is_aware():
     assert Envelope.now(EXAMPLES[0], seq=1, epoch="e").published_at.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("event", "changes"),
+    [
+        (EXAMPLES[0], {"value": "high"}),
+        (EXAMPLES[0], {"started_at": "yesterday"}),
+        (EXAMPLES[0], {"model_version": 1.5}),
+        (EXAMPLES[1], {"values": {"power_kw": "1"}}),
+        (EXAMPLES[1], {"time": "2026-11-22T13:00:00"}),
+        (EXAMPLES[1], {"time": "2026-13-01T13:00:00Z"}),
+    ],
+)
+def test_every_field_is_of_its_type(event, changes):
+    raw = sent(event)
+    raw["data"] |= changes
+    with pytest.raises(ValueError, match=f"not an event.*{next(iter(changes))}"):
+        Envelope.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("odd", ["now", "2026-11-22", 7, None])
+def test_an_envelope_is_dated(odd):
+    with pytest.raises(ValueError, match="published_at"):
+        Envelope.from_json(json.dumps(sent(published_at=odd)))
