@@ -73,7 +73,7 @@ def exposition(values: Values) -> bytes:
     counted = REGISTRY
     if telemetry.is_shared():
         counted = CollectorRegistry()
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(counted)
     now = CollectorRegistry()
     now.register(_Now(values))
     return generate_latest(counted) + generate_latest(now)

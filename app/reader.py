@@ -1,4 +1,7 @@
-"""Reads the store for all sessions of this process: in a thread, when there is something new."""
+"""Reads the store for all sessions of this process: in a thread, when there is something new.
+
+Without a session it listens to no events, and keeps its snapshot warm every ten seconds.
+"""
 
 import asyncio
 import logging

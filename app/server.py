@@ -39,6 +39,9 @@ class Server:
 
     def join(self, mailbox: Mailbox) -> None:
         """Deliver events and news of the store to this mailbox from now on."""
+        if not self.mailboxes:  # nobody looked: the snapshot may be seconds old
+            self.hub.register(self.reader)
+            self.reader.ask()
         self.mailboxes.append(mailbox)
         self.hub.register(mailbox)
         mailbox.wake()
@@ -49,6 +52,8 @@ class Server:
         self.hub.unregister(mailbox)
         if mailbox in self.mailboxes:
             self.mailboxes.remove(mailbox)
+            if not self.mailboxes:
+                self.hub.unregister(self.reader)
 
 
 _servers: list[Server] = []
@@ -67,7 +72,6 @@ def start(settings: Settings) -> Server:
     wire = Plant(settings, Store(settings.database_url, patience_s=WIRE_WAITS_S))
     hub = Hub(lambda since: Follower(plant.store, plant.locate, since))
     server = Server(plant, wire, hub, Reader(plant.store, _wake_all), Audience())
-    hub.register(server.reader)
     hub.register(server.audience)
     hub.register(metrics.Tally())
     _servers.append(server)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from enms_core import ingest, jobs, triage
+from enms_core import ingest, jobs, kpi, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
 from enms_core.plant import Factory, Machine, Unknown
@@ -160,6 +160,29 @@ class Plant:
         ]
         return pd.DataFrame(rows or {name: [] for name in ("seq", "channel", "published_at")})
 
+    def kpis(
+        self,
+        machine: str | None,
+        start: When,
+        end: When | None = None,
+        *,
+        freq: str | None = None,
+    ) -> pd.DataFrame:
+        """Return energy, peak, load factor, cost, ... in [start, end): a row per machine.
+
+        With `freq` (15min, 1h, 1D, 1W, 1MS) a row per bucket by the site's calendar. What each
+        figure is stands in `enms_core.kpi.Kpis`.
+        """
+        with self.store.read() as connection:
+            known = machines.all_machines(connection)
+            wanted = [machines.find(connection, machine)] if machine else known
+            rows = [
+                vars(found)
+                for each in wanted
+                for found in kpi.of_machine(connection, each, *_times(each, start, end), freq)
+            ]
+        return pd.DataFrame(rows, columns=[field.name for field in fields(kpi.Kpis)])
+
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""
         with self.store.read() as connection:
@@ -303,6 +326,14 @@ class Plant:
         found = self.machine(machine)
         last = now_us() + 1 if end is None else to_us(to_time(end, found))
         return found, (to_us(to_time(start, found)), last)
+
+
+def _times(machine: Machine, start: When, end: When | None) -> tuple[datetime, datetime]:
+    first = to_time(start, machine)
+    last = datetime.now(UTC) if end is None else to_time(end, machine)
+    if last <= first:
+        raise ValueError(f"the span ends at {last}; it must end after its start {first}")
+    return first, last
 
 
 def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from websockets.asyncio.client import connect as connect_stream
 from enms_core.client import When, resampled, since_time, to_time
 from enms_core.events import CHANNELS, Envelope
 from enms_core.ingest import Receipt
+from enms_core.kpi import Kpis
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Machine, Unknown
 from enms_core.readings import COLUMNS
@@ -128,6 +130,26 @@ class RemotePlant:
             for row in self._all("/events", None, **asked)
         ]
         return pd.DataFrame(rows or {name: [] for name in ("seq", "channel", "published_at")})
+
+    def kpis(
+        self,
+        machine: str | None,
+        start: When,
+        end: When | None = None,
+        *,
+        freq: str | None = None,
+    ) -> pd.DataFrame:
+        """Return energy, peak, load factor, cost, ... in [start, end), as `Plant.kpis` does."""
+        known = {row["name"]: _machine(row) for row in self._all("/machines")}
+        wanted = [self.machine(machine)] if machine else list(known.values())
+        rows = [
+            {**row, **{n: _local(row[n], each) for n in ("start", "end", "peak_at")}}
+            for each in wanted
+            for row in self._all(
+                "/kpis", None, **_span(each, start, end), **({"freq": freq} if freq else {})
+            )
+        ]
+        return pd.DataFrame(rows, columns=[field.name for field in fields(Kpis)])
 
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""
@@ -317,6 +339,10 @@ def _span(machine: Machine, start: When, end: When | None) -> dict[str, str]:
     last = datetime.now(UTC) if end is None else to_time(end, machine)
     first = to_time(start, machine)
     return {"machine": machine.id, "start": first.isoformat(), "end": last.isoformat()}
+
+
+def _local(at: str | None, machine: Machine) -> datetime | None:
+    return None if at is None else datetime.fromisoformat(at).astimezone(machine.zone)
 
 
 def _timed(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatch
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
-from enms_core import triage
+from enms_core import kpi, triage
 from enms_core.client import resampled
 from enms_core.events import CHANNELS, SystemAlert, utc_now
 from enms_core.plant import Factory, Unknown
@@ -117,6 +118,30 @@ def list_expected(ask: Ask) -> "Rows[r.ExpectedRow]":
     ]
     more = len(items) > query.limit
     return Rows(items=items[: query.limit], next=cursor_of((times[query.limit],) if more else None))
+
+
+def list_kpis(ask: Ask) -> "Rows[r.KpiRow]":
+    """Figures of machines in a span, or in every bucket of it, by machine and time."""
+    query = ask.query
+    end = query.end or datetime.now(UTC)
+    if end <= query.start:
+        raise Refused(400, "invalid", f"end {end} must be after start {query.start}", "end")
+    after = key_of(query.cursor, str, int) or ("", 0)
+    found: list[kpi.Kpis] = []
+    with ask.plant.store.read() as connection:
+        known = machines.all_machines(connection)
+        wanted = [machines.find(connection, query.machine)] if query.machine else known
+        for machine in sorted(wanted, key=attrgetter("name")):
+            if machine.name >= str(after[0]) and len(found) <= query.limit:
+                rows = kpi.of_machine(connection, machine, query.start, end, query.freq)
+                found += [row for row in rows if (machine.name, to_us(row.start)) > after]
+    page, more = found[: query.limit], len(found) > query.limit
+    items = [r.KpiRow(**{name: _known(value) for name, value in vars(row).items()}) for row in page]
+    return Rows(items=items, next=_after(page[-1]) if more else None)
+
+
+def _after(row: kpi.Kpis) -> str | None:
+    return cursor_of((row.machine, to_us(row.start)))
 
 
 def list_anomalies(ask: Ask) -> "Rows[r.AnomalyRow]":
@@ -336,6 +361,7 @@ OPERATIONS = (
     _list("/machines", r.OfMachine, r.MachineRow, list_machines),
     _list("/readings", r.OfReadings, r.ReadingRow, list_readings),
     _list("/expected", r.OfExpected, r.ExpectedRow, list_expected),
+    _list("/kpis", r.OfKpis, r.KpiRow, list_kpis),
     _list("/anomalies", r.OfAnomalies, r.AnomalyRow, list_anomalies),
     _list("/events", r.OfEvents, r.EventRow, list_events),
     _list("/jobs", r.OfJobs, r.JobRow, list_jobs),

@@ -329,7 +329,7 @@ class KpiRow(Struct, kw_only=True):
     peak_at: str | None
     load_factor: float | None
     base_kw: float | None
-    coverage: float | None
+    coverage: float
     cost: float | None
     currency: str
     carbon_kg: float | None

@@ -150,11 +150,14 @@ class Stream(StreamGuard, WebSocketHandler):
         while not self._is_blocked() and (message := self._outbox.take()) is not None:
             written = self.write_message(message.text)
             metrics.SENT.observe(time.monotonic() - message.arrived)
-            written.add_done_callback(self._go_on)
+            if self._is_blocked():
+                written.add_done_callback(self._go_on)
 
     def _is_blocked(self) -> bool:
         connection = self.ws_connection
-        return connection is None or connection.is_closing() or connection.stream.writing()
+        if connection is None or connection.is_closing() or connection.stream is None:
+            return True
+        return connection.stream.writing()
 
     def _go_on(self, written: "asyncio.Future[None]") -> None:
         if written.cancelled() or written.exception() is not None:

@@ -34,7 +34,9 @@ def tell_together(store, numbers):
 
 
 def newest(**values):
-    event = MetricUpdated(machine_id="m", machine="Pump", values=values, time="2026-11-22T13:00:00+00:00")
+    event = MetricUpdated(
+        machine_id="m", machine="Pump", values=values, time="2026-11-22T13:00:00Z"
+    )
     return Envelope.now(event, seq=None, epoch="")
 
 

@@ -72,7 +72,12 @@ EXAMPLES = [
     ),
     SystemAlert(alert_type="t", severity="info", message="", details={"a": [1, {"b": None}]}),
     AnomalyUpdated(
-        anomaly_id="a1", machine_id="m1", state="resolved", by="engine", at="2026-11-22T13:00:00+00:00", note="ok"
+        anomaly_id="a1",
+        machine_id="m1",
+        state="resolved",
+        by="engine",
+        at="2026-11-22T13:00:00+00:00",
+        note="ok",
     ),
     MachineAdded(machine_id="m1", machine="Pump", machine_type="pump", factory="Works"),
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +11,8 @@ from enms_core import remote
 from enms_core.client import Plant, connect
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Unknown
-from enms_core.store import tokens
+from enms_core.store import energy, tokens
+from enms_core.store.times import to_us
 from tests.app.api.conftest import database_url, served, settings  # noqa: F401 (fixtures)
 
 START = pd.Timestamp("2026-11-01T00:00:00+01:00")
@@ -142,3 +144,19 @@ async def test_events_are_followed_over_a_restart(far, served, monkeypatch):  # 
         await following
     assert seen == ["M0", "M1", "M2"]
     assert store.epoch == served.server.hub.epoch
+
+
+def test_kpis_are_the_same_to_the_last_bit(near, far, rows, served):  # noqa: F811
+    far.write(rows)
+    with near.store.write() as connection:
+        times = rows.loc[rows["metric"] == "power_kw", "time"].to_list()
+        us = np.array([to_us(at.to_pydatetime()) for at in times])
+        energy.recompute(connection, near.machine("Pump").id, "power_kw", us)
+    end = START + pd.Timedelta("2D")
+    for freq in (None, "1D", "1h"):
+        mine, theirs = (p.kpis("Pump", START, end, freq=freq) for p in (near, far))
+        same(mine, theirs.astype(mine.dtypes.to_dict()))
+    assert mine["energy_kwh"].sum() == pytest.approx(near.kpis("Pump", START, end)["energy_kwh"][0])
+    assert len(near.kpis(None, START)) == len(far.kpis(None, START)) == 2
+    with pytest.raises(ValueError, match="must"):
+        far.kpis("Pump", START, START - pd.Timedelta("1h"))

@@ -242,3 +242,20 @@ def test_the_document_names_every_route(rest):
     names = [p["name"] for p in document["paths"]["/api/v1/events"]["get"]["parameters"]]
     assert names == ["limit", "cursor", "machine", "start", "end", "since", "channels"]
     assert json.dumps(document).count("#/components/schemas/") > 30
+
+
+def test_kpis_come_page_by_page(rest, served):
+    asked = {"start": T.format(0), "end": "2026-11-23T13:00:00Z", "freq": "1h", "limit": 10}
+    found, pages = [], 0
+    while True:
+        answer = rest.get("/kpis", params=asked).json()
+        found, pages = found + answer["items"], pages + 1
+        if answer["next"] is None:
+            break
+        asked["cursor"] = answer["next"]
+    assert pages == 5
+    assert [row["machine"] for row in found] == ["Press"] * 24 + ["Pump"] * 24
+    assert len({(row["machine"], row["start"]) for row in found}) == 48
+    assert {(row["energy_kwh"], row["coverage"]) for row in found} == {(None, 0.0)}
+    backwards = {"start": T.format(5), "end": T.format(1)}
+    assert rest.get("/kpis", params=backwards).json()["field"] == "end"

@@ -1,0 +1,170 @@
+"""Key performance indicators of a machine over a span, from its quarters of an hour.
+
+A quarter belongs to the span in which it starts. Energy is counted where it was measured and never
+guessed: `coverage` says how much of the span that is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from enms_core.plant import Machine
+from enms_core.store import Connection, energy, readings
+from enms_core.store.times import index_of, to_us
+
+QUARTER_S = 900.0
+COUNT = "production_count"
+WHOLE = 0.9  # a quarter that was measured for less of its time is no demand
+BASE_SHARE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kpis:
+    """Figures of a machine in [start, end); None where they cannot be known.
+
+    - `energy_kwh`: measured energy. `coverage`: measured seconds / seconds of the span.
+    - `mean_kw`: energy_kwh / measured hours.
+    - `peak_kw`: the largest mean power of a quarter of an hour, which begins at `peak_at`.
+    - `load_factor`: mean_kw / peak_kw.
+    - `base_kw`: the 5 % quantile of the quarters' mean powers.
+    - `cost`, `carbon_kg`: energy_kwh times price and carbon factor of the factory.
+    - `sec_kwh_per_unit`: specific energy consumption, energy_kwh / production_count.
+    """
+
+    machine: str
+    start: datetime
+    end: datetime
+    energy_kwh: float | None = None
+    mean_kw: float | None = None
+    peak_kw: float | None = None
+    peak_at: datetime | None = None
+    load_factor: float | None = None
+    base_kw: float | None = None
+    coverage: float = 0.0
+    cost: float | None = None
+    currency: str
+    carbon_kg: float | None = None
+    production_count: float | None = None
+    sec_kwh_per_unit: float | None = None
+
+
+def of_machine(
+    connection: Connection,
+    machine: Machine,
+    start: datetime,
+    end: datetime,
+    freq: str | None = None,
+) -> Iterator[Kpis]:
+    """Yield the figures of a machine in [start, end), or in every bucket of it.
+
+    `freq` is 15min, 1h, 1D, 1W (from Monday) or 1MS (months), by the site's calendar.
+    """
+    span = to_us(start), to_us(end)
+    quarters = energy.frame(connection, machine.id, *span)
+    made = readings.frame(connection, machine.id, *span, [COUNT]).get(COUNT)
+    starts = quarters["start"].to_numpy()
+    quarters["start"] = index_of(starts).tz_convert(machine.zone)
+    for first, last in buckets(start, end, freq, machine.zone):
+        low, high = starts.searchsorted([to_us(first), to_us(last)])
+        count = None if made is None else made[(made.index >= first) & (made.index < last)]
+        pieces = None if count is None or count.empty else float(count.sum())
+        yield kpis(machine, first, last, quarters.iloc[low:high], pieces)
+
+
+def kpis(
+    machine: Machine,
+    start: datetime,
+    end: datetime,
+    quarters: pd.DataFrame,
+    production_count: float | None = None,
+) -> Kpis:
+    """Return the figures of a span from its quarters (columns start (UTC), energy_kwh, covered_s).
+
+    >>> from datetime import UTC, timedelta
+    >>> begin = datetime(2026, 11, 22, 13, tzinfo=UTC)
+    >>> quarters = pd.DataFrame({"start": pd.date_range(begin, periods=4, freq="15min"),
+    ...     "energy_kwh": [10.0, 10.0, 15.0, 5.0], "covered_s": [900.0] * 4})
+    >>> found = kpis(Machine("Press"), begin, begin + timedelta(hours=1), quarters, 80.0)
+    >>> found.energy_kwh, found.mean_kw, found.peak_kw, round(found.load_factor, 3)
+    (40.0, 40.0, 60.0, 0.667)
+    >>> found.coverage, found.sec_kwh_per_unit
+    (1.0, 0.5)
+    """
+    site, known = machine.factory, quarters[quarters["covered_s"] > 0]
+    blank = Kpis(
+        machine=machine.name,
+        start=start,
+        end=end,
+        currency=site.currency,
+        production_count=production_count,
+    )
+    if known.empty:
+        return blank
+    energy, covered_s = float(known["energy_kwh"].sum()), float(known["covered_s"].sum())
+    mean, demand = energy / (covered_s / 3600.0), _demand(known)
+    peak = None if demand.empty else float(demand.max())
+    return Kpis(
+        **{
+            **vars(blank),
+            "energy_kwh": energy,
+            "mean_kw": mean,
+            "peak_kw": peak,
+            "peak_at": None if peak is None else demand.index[int(demand.argmax())].to_pydatetime(),
+            "load_factor": mean / peak if peak else None,
+            "base_kw": None if demand.empty else float(demand.quantile(BASE_SHARE)),
+            "coverage": min(1.0, covered_s / (end.timestamp() - start.timestamp())),
+            "cost": energy * site.price_per_kwh,
+            "carbon_kg": energy * site.carbon_kg_per_kwh,
+            "sec_kwh_per_unit": energy / production_count if production_count else None,
+        }
+    )
+
+
+def _demand(quarters: pd.DataFrame) -> "pd.Series[float]":
+    """Return the mean power (kW) of the quarters that were measured, by their start."""
+    whole = quarters[quarters["covered_s"] >= WHOLE * QUARTER_S]
+    power = whole["energy_kwh"] / (whole["covered_s"] / 3600.0)
+    return pd.Series(power.to_numpy(float), index=pd.DatetimeIndex(whole["start"]))
+
+
+def buckets(
+    start: datetime, end: datetime, freq: str | None, zone: ZoneInfo
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the spans of [start, end) by the site's calendar; the first and last may be partial.
+
+    >>> berlin = ZoneInfo("Europe/Berlin")
+    >>> first, last = datetime(2026, 10, 24, tzinfo=berlin), datetime(2026, 10, 26, tzinfo=berlin)
+    >>> [(b.timestamp() - a.timestamp()) / 3600 for a, b in buckets(first, last, "1D", berlin)]
+    [24.0, 25.0]
+    """
+    first, last = (pd.Timestamp(at).tz_convert(zone) for at in (start, end))
+    edges = pd.DatetimeIndex([first, last])
+    if freq is not None:
+        step = _STEPS[freq]
+        edges = pd.date_range(_floor(first, freq), last + step, freq=step)
+    for a, b in pairwise(edges):
+        if b > first and a < last:
+            yield max(a, first).to_pydatetime(), min(b, last).to_pydatetime()
+
+
+_STEPS: dict[str, Any] = {
+    "15min": pd.Timedelta(minutes=15),
+    "1h": pd.Timedelta(hours=1),
+    "1D": pd.DateOffset(days=1),
+    "1W": pd.DateOffset(weeks=1),
+    "1MS": pd.DateOffset(months=1),
+}
+
+
+def _floor(at: pd.Timestamp, freq: str) -> pd.Timestamp:
+    if freq in ("15min", "1h"):
+        return at.tz_convert("UTC").floor(freq).tz_convert(at.tz)
+    day = at.normalize()
+    if freq == "1W":
+        return day - pd.DateOffset(days=day.day_of_week)
+    return day.replace(day=1) if freq == "1MS" else day
