@@ -208,8 +208,14 @@ class Envelope:
         }
 
     def to_json(self) -> str:
-        """Return strict JSON; raise ValueError for NaN or infinity."""
-        return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":"))
+        """Return strict JSON; raise ValueError for NaN or infinity.
+
+        Half of a surrogate pair, which no other reader takes, becomes a question mark.
+        """
+        text = json.dumps(
+            self.to_dict(), allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        )
+        return text.encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

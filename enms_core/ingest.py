@@ -1,5 +1,6 @@
 """The way in for every source: check, store, ring. Returned means stored on the disk."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from enms_core import readings, telemetry
 from enms_core.bus import Bell
 from enms_core.store import Store
 from enms_core.store import readings as stored_readings
-from enms_core.store.machines import all_machines
+from enms_core.store.machines import names as machine_names
 
 BATCH = 200_000
 SHOWN = 1_000  # refused readings that a receipt names; all of them are in quarantine
@@ -48,30 +49,31 @@ class Receipt:
 def ingest(store: Store, bell: Bell, rows: pd.DataFrame) -> Receipt:
     """Take rows (columns machine, metric, time, value) in; all of a batch or none of it."""
     receipt = Receipt()
-    with store.read() as connection:
-        names = {machine.name for machine in all_machines(connection)}
     for first in range(0, len(rows), BATCH):
-        checked = readings.check(rows.iloc[first : first + BATCH], names, datetime.now(UTC))
-        with store.write() as connection:
-            stored = stored_readings.add(connection, checked)
-        taken = Receipt(
-            sent=len(checked.valid) + len(checked.refused),
-            stored=stored,
-            duplicates=len(checked.valid) - stored,
-            quarantined=len(checked.refused),
-            reasons={str(k): int(v) for k, v in checked.refused["reason"].value_counts().items()},
-            refused=tuple(_named(checked.refused.head(SHOWN))),
-        )
-        _count(taken)
-        receipt += taken
-        bell.ring("readings")
+        receipt += take(store, bell, rows.iloc[first : first + BATCH])
     return receipt
+
+
+def take(store: Store, bell: Bell, rows: "pd.DataFrame | readings.Columns") -> Receipt:
+    """Take one batch in, all of it or none: a frame, or plain lists by the names of its columns."""
+    with store.read() as connection:
+        names = machine_names(connection)
+    checked = readings.check(rows, names, datetime.now(UTC))
+    with store.write() as connection:
+        stored = stored_readings.add(connection, checked)
+    taken = Receipt(
+        sent=len(checked.rows) + len(checked.refusals),
+        stored=stored,
+        duplicates=len(checked.rows) - stored,
+        quarantined=len(checked.refusals),
+        reasons=dict(Counter(refusal["reason"] for refusal in checked.refusals)),
+        refused=tuple(checked.refusals[:SHOWN]),
+    )
+    _count(taken)
+    bell.ring("readings")
+    return taken
 
 
 def _count(taken: Receipt) -> None:
     for outcome in ("stored", "duplicates", "quarantined"):
         telemetry.READINGS.labels(outcome).inc(getattr(taken, outcome))
-
-
-def _named(refused: pd.DataFrame) -> list[dict[str, str]]:
-    return [{str(k): str(v) for k, v in row.items()} for row in refused.to_dict("records")]

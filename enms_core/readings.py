@@ -1,35 +1,53 @@
 """What a valid reading is. What is not one goes to quarantine with the reason, and is counted."""
 
-from collections.abc import Collection
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
-import numpy as np
 import pandas as pd
 
 from enms_core.plant import Metric
 
 COLUMNS = ["machine", "metric", "time", "value"]
 FUTURE = timedelta(minutes=5)
-# SQL's integers and pandas' times end somewhere; no meter is older than this.
-OLDEST = pd.Timestamp("1970-01-01", tz=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # no meter is older
+NO_TIME = "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
+NO_NAME = ""  # no machine and no metric is called so
 LARGEST = 1e15  # no meter shows more, and sums of it stay finite
 LONGEST_METRIC = 100  # characters of a name that the store holds
 SHOWN = 200  # characters of what was sent that quarantine keeps
+
+
+Reading = tuple[str, str, int, float]  # machine, metric, time (us), value
 
 
 @dataclass(frozen=True)
 class Checked:
     """Readings sorted into valid ones and refused ones; together they are all that was sent."""
 
-    valid: pd.DataFrame  # machine, metric: str; time: UTC; value: float
-    refused: pd.DataFrame  # machine, metric, time, value, reason: str, as they were sent
+    rows: list[Reading]
+    refusals: list[dict[str, str]]  # machine, metric, time, value and reason, as they were sent
+
+    @cached_property
+    def valid(self) -> pd.DataFrame:
+        """The valid ones: machine, metric: str; time: UTC; value: float."""
+        columns = list(zip(*self.rows, strict=True)) or [(), (), (), ()]
+        frame = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        times = pd.DatetimeIndex(pd.to_datetime(list(columns[2]), unit="us", utc=True))
+        return frame.assign(time=times.as_unit("us"), value=frame["value"].astype(float))
+
+    @cached_property
+    def refused(self) -> pd.DataFrame:
+        """The refused ones: machine, metric, time, value, reason: str, as they were sent."""
+        return pd.DataFrame(self.refusals, columns=[*COLUMNS, "reason"], dtype=object)
 
 
-def check(rows: pd.DataFrame, machines: Collection[str], now: datetime) -> Checked:
+def check(rows: "pd.DataFrame | Columns", machines: Collection[str], now: datetime) -> Checked:
     """Sort rows (columns machine, metric, time, value) into valid and refused.
 
     A reading is valid when its machine is known, its metric's name ends in a known unit, its time
@@ -44,36 +62,63 @@ def check(rows: pd.DataFrame, machines: Collection[str], now: datetime) -> Check
     >>> len(checked.valid), checked.refused["reason"].tolist()
     (1, ['time has no zone; give an offset such as +01:00', 'machine is unknown'])
     """
-    rows = rows[COLUMNS].reset_index(drop=True)
-    reason = pd.Series("", index=rows.index, dtype=object)
-    times, time_reason = _times(rows["time"], now)
-    values, value_reason = _values(rows["value"])
-    for verdict in (
-        _each_once(rows["machine"], lambda m: "" if m in machines else "machine is unknown"),
-        _each_once(rows["metric"], _metric_reason),
-        time_reason,
-        value_reason,
-    ):
-        reason = reason.where(reason != "", verdict)
-    good = (reason == "").to_numpy()
-    valid = rows.loc[good, ["machine", "metric"]].assign(time=times[good], value=values[good])
-    refused = rows[~good].astype(object).map(_shown).assign(reason=reason[~good])
-    return Checked(valid.reset_index(drop=True), refused.reset_index(drop=True))
+    sent = [rows[name] for name in COLUMNS]
+    known = _Verdicts(lambda name: "" if name in machines else "machine is unknown")
+    metrics = _Verdicts(_metric_reason)
+    names, metric_names = _names(sent[0]), _names(sent[1])
+    times, time_reasons = _times(sent[2], now)
+    values, value_reasons = _values(sent[3])
+    reasons = [
+        machine or metric or at or value
+        for machine, metric, at, value in zip(
+            map(known.__getitem__, names),
+            map(metrics.__getitem__, metric_names),
+            time_reasons,
+            value_reasons,
+            strict=True,
+        )
+    ]
+    read = zip(names, metric_names, times, values, strict=True)
+    valid = [row for row, reason in zip(read, reasons, strict=True) if not reason]
+    refused = [
+        {name: _shown(_at(column, i)) for name, column in zip(COLUMNS, sent, strict=True)}
+        | {"reason": reason}
+        for i, reason in enumerate(reasons)
+        if reason
+    ]
+    return Checked(valid, refused)
 
 
-def _each_once(column: "pd.Series[Any]", verdict: Any) -> "pd.Series[Any]":
-    codes, names = pd.factorize(_names(column), use_na_sentinel=False)
-    verdicts = np.array([verdict(name) for name in names], dtype=object)
-    return pd.Series(verdicts[codes] if len(codes) else [], index=column.index, dtype=object)
+Column = Sequence[Any] | pd.Series
+Columns = dict[str, list[Any]]  # of equal length, by the names of COLUMNS
 
 
-def _names(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column
-    return column.map(lambda name: name if isinstance(name, str) else None)
+class _Verdicts(dict[str, str]):
+    """The reason against each name, found once; none is an empty text."""
+
+    def __init__(self, judge: Callable[[str], str]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, name: str) -> str:
+        self[name] = self._judge(name)
+        return self[name]
 
 
-def _metric_reason(name: Any) -> str:
+def _at(column: Column, i: int) -> Any:
+    return column.iloc[i] if isinstance(column, pd.Series) else column[i]
+
+
+def _names(column: Column) -> list[str]:
+    """Return the names; an empty one for what is no text."""
+    return [name if isinstance(name, str) else NO_NAME for name in _listed(column)]
+
+
+def _listed(column: Column) -> Sequence[Any]:
+    return column.tolist() if isinstance(column, pd.Series) else column
+
+
+def _metric_reason(name: str) -> str:
     try:
         Metric(name)
     except ValueError as error:
@@ -81,57 +126,71 @@ def _metric_reason(name: Any) -> str:
     return "" if len(name) <= LONGEST_METRIC else f"metric is longer than {LONGEST_METRIC} letters"
 
 
-def _values(column: "pd.Series[Any]") -> "tuple[pd.Series[float], pd.Series[Any]]":
-    if column.dtype.kind not in "iuf":
-        column = column.map(_number)
-    values = column.astype(float)
-    reason = pd.Series("", index=column.index, dtype=object)
-    reason = reason.mask(values.abs() > LARGEST, f"value is beyond {LARGEST:g}")
-    return values, reason.mask(~np.isfinite(values), "value is not a finite number")
+def _values(column: Column) -> tuple[list[float], list[str]]:
+    """Return the values, and a reason against each or an empty text."""
+    values = list(map(_number, _listed(column)))
+    return values, ["" if -LARGEST <= v <= LARGEST else _value_reason(v) for v in values]
+
+
+def _value_reason(value: float) -> str:
+    return (
+        f"value is beyond {LARGEST:g}" if math.isfinite(value) else "value is not a finite number"
+    )
 
 
 def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
     known = isinstance(value, Real | Decimal | str) and not isinstance(value, bool)
     if not known or (isinstance(value, str) and "_" in value):
-        return np.nan
+        return math.nan
     try:
         return float(value)
     except (ValueError, OverflowError):
-        return np.nan
+        return math.nan
 
 
-def _times(
-    column: "pd.Series[Any]", now: datetime
-) -> "tuple[pd.Series[pd.Timestamp], pd.Series[Any]]":
-    reason = pd.Series("", index=column.index, dtype=object)
-    if isinstance(column.dtype, pd.DatetimeTZDtype) and column.dt.unit in ("us", "ns"):
-        times = column.dt.tz_convert(UTC)
+def _times(column: Column, now: datetime) -> tuple[list[int], list[str]]:
+    """Return the times in microseconds, and a reason against each or an empty text."""
+    latest = _us(now + FUTURE)
+    if _is_aware(column):
+        gone, at = column.isna().tolist(), column.dt.tz_convert(UTC).dt.as_unit("us")
+        read = [
+            (us, NO_TIME if no else "") for us, no in zip(at.astype("int64"), gone, strict=True)
+        ]
     else:
-        parsed = [_time(value) for value in column]
-        reason = pd.Series([why for _, why in parsed], index=column.index, dtype=object)
-        times = pd.Series(
-            pd.DatetimeIndex([at for at, _ in parsed], dtype="datetime64[us, UTC]"),
-            index=column.index,
-        )
-    times = times.astype("datetime64[us, UTC]")
-    reason = reason.mask((reason == "") & times.isna(), "time is not a time")
-    reason = reason.mask(times < OLDEST, "time is before 1970")
-    reason = reason.mask(
-        times > pd.Timestamp(now + FUTURE), "time is more than 5 minutes in the future"
-    )
-    return times, reason
+        read = [_time(value) for value in _listed(column)]
+    return [us for us, _ in read], [why or _time_reason(us, latest) for us, why in read]
 
 
-def _time(value: Any) -> tuple[datetime | None, str]:
+def _is_aware(column: Column) -> "TypeGuard[pd.Series[pd.Timestamp]]":
+    """Whether it is a column of aware times in a unit that fits into microseconds."""
+    if not isinstance(column, pd.Series) or not isinstance(column.dtype, pd.DatetimeTZDtype):
+        return False
+    return column.dt.unit in ("us", "ns")
+
+
+def _time_reason(us: int, latest: int) -> str:
+    if 0 <= us <= latest:
+        return ""
+    return "time is before 1970" if us < 0 else "time is more than 5 minutes in the future"
+
+
+def _time(value: Any) -> tuple[int, str]:
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(at, datetime) or pd.isna(at) or not MINYEAR <= at.year <= MAXYEAR:
-            return None, "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
+        if at is pd.NaT or not isinstance(at, datetime) or not MINYEAR <= at.year <= MAXYEAR:
+            return 0, NO_TIME
         if at.tzinfo is None:
-            return None, "time has no zone; give an offset such as +01:00"
-        return at.astimezone(UTC), ""
+            return 0, "time has no zone; give an offset such as +01:00"
+        return _us(at), ""
     except (ValueError, OverflowError):
-        return None, "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
+        return 0, NO_TIME
+
+
+def _us(at: datetime) -> int:
+    since = at - EPOCH
+    return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
 
 
 def _shown(value: Any) -> str:

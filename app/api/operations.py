@@ -12,10 +12,11 @@ import pandas as pd
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
-from enms_core import kpi, triage
+from enms_core import ingest, kpi, triage
 from enms_core.client import resampled
 from enms_core.events import CHANNELS, SystemAlert, utc_now
 from enms_core.plant import Factory, Unknown
+from enms_core.readings import COLUMNS, Columns
 from enms_core.store import Connection, events, jobs, machines, models, pages, scores
 from enms_core.store import readings as stored
 from enms_core.store.pages import Wanted
@@ -221,8 +222,8 @@ def _one(
 
 def post_readings(ask: Ask) -> r.Taken:
     """Take readings in; answered when those that are valid are on the disk."""
-    frame = ask.body if isinstance(ask.body, pd.DataFrame) else _frame(ask.body)
-    receipt = ask.plant.write(frame)
+    rows = ask.body if isinstance(ask.body, pd.DataFrame) else _columns(ask.body)
+    receipt = ingest.take(ask.plant.store, ask.plant.bell, rows)
     return r.Taken(
         accepted=receipt.stored,
         duplicates=receipt.duplicates,
@@ -230,7 +231,7 @@ def post_readings(ask: Ask) -> r.Taken:
     )
 
 
-def _frame(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> pd.DataFrame:
+def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
     rows = body.rows if isinstance(body, r.ReadingsIn) else body
     flat = [
         (row.machine, metric, row.time, value)
@@ -240,10 +241,7 @@ def _frame(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> pd.DataFrame:
         )
     ]
     columns = zip(*flat, strict=True) if flat else ((), (), (), ())
-    names = ("machine", "metric", "time", "value")
-    return pd.DataFrame(
-        {n: pd.Series(list(c), dtype=object) for n, c in zip(names, columns, strict=True)}
-    )
+    return dict(zip(COLUMNS, map(list, columns), strict=True))
 
 
 def post_machine(ask: Ask) -> Made:

@@ -19,6 +19,11 @@ def all_machines(connection: sa.Connection) -> list[Machine]:
     return [_machine(row) for row in connection.execute(query).mappings()]
 
 
+def names(connection: sa.Connection) -> set[str]:
+    """Return the names of the machines."""
+    return set(connection.execute(sa.select(machines.c.name)).scalars())
+
+
 def find(connection: sa.Connection, name_or_id: str) -> Machine:
     """Return the machine of that name or id; raise Unknown naming the known ones."""
     known = all_machines(connection)

@@ -7,21 +7,18 @@ import sqlalchemy as sa
 
 from enms_core.plant import ENERGY_METRICS
 from enms_core.readings import Checked
-from enms_core.store.dialect import as_frame, insert_new_rows, records
+from enms_core.store.dialect import as_frame, insert_new_rows
 from enms_core.store.schema import machines, quarantine, readings, series
 from enms_core.store.times import index_of, iso, now_us
 
 
 def add(connection: sa.Connection, checked: Checked) -> int:
     """Store the valid readings and quarantine the refused; return how many were new."""
-    _refuse(connection, checked.refused)
-    valid = checked.valid
-    if valid.empty:
+    _refuse(connection, checked.refusals)
+    if not checked.rows:
         return 0
-    pairs = list(zip(valid["machine"].tolist(), valid["metric"].tolist(), strict=True))
-    ids = _series_ids(connection, set(pairs))
-    times = valid["time"].astype("int64").tolist()
-    rows = list(zip(map(ids.__getitem__, pairs), times, valid["value"].tolist(), strict=True))
+    ids = _series_ids(connection, {(machine, metric) for machine, metric, *_ in checked.rows})
+    rows = [(ids[machine, metric], at, value) for machine, metric, at, value in checked.rows]
     return insert_new_rows(connection, readings, ("series_id", "time", "value"), rows)
 
 
@@ -170,7 +167,8 @@ def _series_ids(
     return {(name, metric): number for name, metric, number in connection.execute(query)}
 
 
-def _refuse(connection: sa.Connection, refused: pd.DataFrame) -> None:
-    if len(refused):
-        rows = refused.assign(received_at=now_us())
-        connection.execute(sa.insert(quarantine), records(rows))
+def _refuse(connection: sa.Connection, refusals: list[dict[str, str]]) -> None:
+    if refusals:
+        at = now_us()
+        rows = [{**refusal, "received_at": at} for refusal in refusals]
+        connection.execute(sa.insert(quarantine), rows)

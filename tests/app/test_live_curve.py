@@ -105,15 +105,8 @@ def filled(store):
             times = np.arange(T - 900 * S, T, step * S)
             if name == "A":  # silent for five minutes
                 times = times[(times < T - 600 * S) | (times >= T - 300 * S)]
-            frame = pd.DataFrame(
-                {
-                    "machine": name,
-                    "metric": "power_kw",
-                    "time": pd.to_datetime(times, unit="us", utc=True).as_unit("us"),
-                    "value": 10.0,
-                }
-            )
-            readings.add(connection, Checked(frame, pd.DataFrame()))
+            rows = [(name, "power_kw", at, 10.0) for at in times.tolist()]
+            readings.add(connection, Checked(rows, []))
             band = {"time": times, "expected": 9.0, "lower": 6.0, "upper": 12.0, "surprise": 0.1}
             scores.put(connection, ids[name], "power_kw", pd.DataFrame(band))
     traces = {i: Trace(metric="power_kw", day=0, until=0) for i in ids.values()}

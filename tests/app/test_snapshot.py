@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -47,17 +48,10 @@ def test_an_empty_store_is_an_empty_snapshot(store):
 def test_a_snapshot_holds_what_the_page_shows(store, press):
     now = now_us()
     times = [now - i * 5 * S for i in range(20)][::-1]
-    rows = pd.DataFrame(
-        {
-            "machine": "Press",
-            "metric": "power_kw",
-            "time": pd.to_datetime(times, unit="us", utc=True).as_unit("us"),
-            "value": 12.0,
-        }
-    )
+    rows = [("Press", "power_kw", int(at), 12.0) for at in times]
     with store.write() as connection:
-        readings.add(connection, Checked(rows, pd.DataFrame()))
-        energy.recompute(connection, press.id, "power_kw", rows["time"].astype("int64").to_numpy())
+        readings.add(connection, Checked(rows, []))
+        energy.recompute(connection, press.id, "power_kw", np.array(times))
         jobs.add(connection, press.id, "baseline", "ana")
         anomalies.add(connection, kept(press, now - S))
         anomalies.add(connection, kept(press, now - 9 * S, state="resolved", ended_at=now - S))

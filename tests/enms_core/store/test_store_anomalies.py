@@ -32,12 +32,9 @@ def anomaly(machine, start=AT, **more):
 
 
 def put(store, machine, metric, values, start=AT):
-    times = pd.to_datetime([start + n * MINUTE for n in range(len(values))], unit="us", utc=True)
-    valid = pd.DataFrame(
-        {"machine": machine.name, "metric": metric, "time": times.as_unit("us"), "value": values}
-    )
+    rows = [(machine.name, metric, start + n * MINUTE, v) for n, v in enumerate(values)]
     with store.write() as connection:
-        return readings.add(connection, Checked(valid, valid[:0].assign(reason="")))
+        return readings.add(connection, Checked(rows, []))
 
 
 # -- anomalies -----------------------------------------------------------------------------------
