@@ -1,0 +1,6 @@
+"""The faults of the catalogue, a module for each family."""
+
+from tests.chaos.faults import broker, clients, network
+from tests.chaos.lab import Fault
+
+FAULTS: dict[str, Fault] = {**broker.FAULTS, **network.FAULTS, **clients.FAULTS}
