@@ -64,6 +64,7 @@ class Client:
                     committed = datetime.fromisoformat(message["published_at"]).timestamp()
                     self.late_s.append(time.time() - committed)
                     self.since = message["seq"]
+            self.closes.append(socket.close_code or 1006)
 
     def is_entitled(self, envelope: dict[str, Any]) -> bool:
         """Return whether an event is for this client."""

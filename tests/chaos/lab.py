@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from enms_core.bus import Bell, locator
@@ -196,6 +197,17 @@ async def seconds_until(check: Callable[[], bool]) -> float:
 async def until_state(plant: Plant, state: str) -> float:
     """Return the seconds until the server says that of its Redis."""
     return await seconds_until(lambda: plant.detail()["redis"] == state)
+
+
+async def stored_readings(rest: httpx.AsyncClient) -> int:
+    """Return how many readings the store holds, by its lists."""
+    found, cursor = 0, None
+    while True:
+        query = {"limit": 10_000, **({"cursor": cursor} if cursor else {})}
+        page = (await rest.get("/readings", params=query)).json()
+        found, cursor = found + len(page["items"]), page["next"]
+        if cursor is None:
+            return found
 
 
 def worst(name: str, seconds: Iterable[float], most: float) -> Figure:
