@@ -195,17 +195,18 @@ async def flooded_with_values(lab: Lab, n: int = 60) -> list[Figure]:
     words = ("-m", "tests.chaos.flood", found.url, "10000", str(n))
     async with Traffic(plant, per_second=20.0, streams=["dashboard", "events"]) as traffic:
         await traffic.recovery()
-        before = server_mb(plant)
+        before, taken = server_mb(plant), plant.metric("enms_events_total")
         flood = await asyncio.create_subprocess_exec(
             *(sys.executable, *words), stdout=subprocess.PIPE, cwd=ROOT
         )
         waits = [seconds async for seconds in health(plant, n)]
-        most = server_mb(plant)
+        most, taken = server_mb(plant), plant.metric("enms_events_total") - taken
         sent = int((await flood.communicate())[0])
         took = await traffic.recovery()
     return [
         *traffic.figures(),
         Figure("values sent a second", sent / n, least=9_000),
+        Figure("of them taken by the server", taken / n),
         p99("p99 of a request meanwhile", waits, 50.0),
         Figure("the server grew by", most - before, 50.0, unit="MB"),
         Figure("events are live again after", took, 2.0, unit="s"),
