@@ -51,6 +51,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._clients: set[Client] = set()
+        self._is_over = False
 
     def push(self, envelope: Envelope) -> None:
         """Offer an envelope to all; a client that fails is cut."""
@@ -67,9 +68,18 @@ class Audience:
         for client in list(self._clients):
             client.cut(GOING_AWAY, "the store was restored; connect again")
 
+    def dismiss(self) -> None:
+        """Let all clients go, and who still comes: this process ends, the next goes on."""
+        self._is_over = True
+        for client in list(self._clients):
+            self._send_away(client)
+
     def add(self, client: Client) -> None:
         """Offer everything to this client from now on."""
-        self._clients.add(client)
+        if self._is_over:
+            self._send_away(client)
+        else:
+            self._clients.add(client)
 
     def remove(self, client: Client) -> None:
         """Offer nothing to this client any more."""
@@ -78,3 +88,6 @@ class Audience:
     def counts(self) -> dict[str, int]:
         """Return the number of clients by the name of their stream."""
         return dict(Counter(client.name for client in self._clients))
+
+    def _send_away(self, client: Client) -> None:
+        client.cut(GOING_AWAY, "the server ends; connect again with since and epoch")

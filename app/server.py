@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 BOOT = str(uuid.uuid4())  # names this process: pages of another one load again
 STORE_PAUSE_S = 1.0
 WIRE_WAITS_S = 0.25
+FAREWELL_S = 0.3  # what is being answered is answered, and clients hear that they should go
 
 
 @dataclass
@@ -83,6 +85,17 @@ async def run(server: Server) -> None:
     await asyncio.to_thread(_migrate, server.plant)
     log.info("following the events of %s", server.plant)
     await asyncio.gather(server.hub.run(), server.reader.run())
+
+
+def end_politely(server: Server) -> None:
+    """On SIGTERM let the clients go first; then stop the loop, which Bokeh would do at once."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, _leave, server, loop)
+
+
+def _leave(server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    server.audience.dismiss()
+    loop.call_later(FAREWELL_S, loop.stop)
 
 
 def _migrate(plant: Plant) -> None:

@@ -14,4 +14,6 @@ settings = Settings.from_env()
 logging.basicConfig(
     level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
 )
-IOLoop.current().add_callback(functools.partial(server.run, server.start(settings)))
+running = server.start(settings)
+IOLoop.current().add_callback(functools.partial(server.run, running))
+IOLoop.current().add_callback(server.end_politely, running)

@@ -31,6 +31,7 @@ from typing import Any, TextIO
 
 import psutil  # type: ignore[import-untyped]
 import supervisor.childutils
+import supervisor.loggers
 import supervisor.options
 import supervisor.supervisord
 import supervisor.xmlrpc
@@ -129,6 +130,7 @@ stdout_logfile_backups=2
 
 # supervisor is not typed
 _childutils: Any = supervisor.childutils
+_loggers: Any = supervisor.loggers
 _options: Any = supervisor.options
 _supervisord: Any = supervisor.supervisord
 _xmlrpc: Any = supervisor.xmlrpc
@@ -475,10 +477,15 @@ def _supervise(config: Path) -> set[psutil.Process]:
         return inherited(min(timeout, PACE_S))
 
     options.setsignals, options.poller.poll = set_signals, poll
+    _loggers.Handler.handleError = _leave_unsaid
     _supervisord.go(options)
     options.close_httpservers()
     options.close_logger()
     return below
+
+
+def _leave_unsaid(_handler: object) -> None:
+    """Log nothing where nothing can be logged: a full disk ends neither supervisor nor parts."""
 
 
 def _end(left: set[psutil.Process]) -> None:

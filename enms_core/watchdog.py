@@ -25,6 +25,7 @@ from enms_core.store import (
     Unavailable,
     alerts,
     anomalies,
+    is_full,
     jobs,
     models,
     progress,
@@ -306,7 +307,7 @@ class Watchdog:
             told = self._look()
         except Unavailable as error:
             log.warning("the store does not take writes: %s", error)
-            self._trouble = self._trouble or _trouble(str(error), began_us)
+            self._trouble = self._trouble or _trouble(error, began_us)
             return
         if told:
             self._bell.ring("events")
@@ -379,8 +380,8 @@ class Watchdog:
         return {machine_id for machine_id, known in self._arrivals.items() if known.gaps_s}
 
 
-def _trouble(error: str, since_us: int) -> Condition:
-    kind = "full" if "full" in error.lower() or "space" in error.lower() else "locked"
+def _trouble(error: Unavailable, since_us: int) -> Condition:
+    kind = "full" if is_full(error) else "locked"
     return Condition(
         alert_type=f"store_{kind}",
         subject="store",

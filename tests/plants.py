@@ -45,7 +45,7 @@ class RunningPlant:
 
     def __init__(self, home: Path, source: str = "simulator") -> None:
         self.home, self.settings = home, settings_of(home, source)
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -120,7 +120,7 @@ class RunningPlant:
             raise
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from app.api.csv_text import as_csv
 from app.api.declared import Ask, Operation, Refused, Rows, converted, decoded
 from enms_core.people import Forbidden
 from enms_core.plant import Unknown
-from enms_core.store import Unavailable
+from enms_core.store import Unavailable, is_full
 from enms_core.triage import Conflict
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,11 @@ class Rest(Handler):
             self.refuse(403, str(error), "forbidden")
         except ValueError as error:
             self.refuse(400, str(error), "invalid")
-        except (Unavailable, TimeoutError):
-            log.warning("the store did not answer %s", operation.path)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("the store did not answer %s: %s", operation.path, error)
             self.set_header("Retry-After", "1")
-            self.refuse(503, "the store is busy, locked or full; try again", "unavailable")
+            state = "full: its disk has no room" if is_full(error) else "busy or locked"
+            self.refuse(503, f"the store is {state}; try again", "unavailable")
 
     def _ask(self, operation: Operation, path: dict[str, str]) -> Ask:
         return Ask(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from app.server import Server
 log = logging.getLogger(__name__)
 
 TICK_MS = 1000
+DROPPED_S = 55.0  # a browser that takes nothing for so long is let go; awake again it loads again
 
 
 class Session:
@@ -29,6 +31,7 @@ class Session:
     ) -> None:
         self._server, self._tick = server, tick
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taken_at = time.monotonic()  # when the browser had last taken all that was sent
         self._document = _document()
         loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
         self._mailbox = Mailbox(loop, lambda mail: self._deliver(deliver, mail), self._stalled)
@@ -59,7 +62,11 @@ class Session:
 
     async def _on_tick(self) -> None:
         if not self._stalled():
+            self._taken_at = time.monotonic()
             self._tick()
+        elif time.monotonic() - self._taken_at > DROPPED_S:
+            for stream in self._open_streams():
+                stream.close()
 
     def _deliver(self, deliver: Callable[[Delivery], None], mail: Delivery) -> None:
         with self.writing():
@@ -67,10 +74,13 @@ class Session:
 
     def _stalled(self) -> bool:
         """Whether the browser is away, or has not yet taken what was last sent to it."""
+        is_open = self._open_streams()
+        return not is_open or any(stream.writing() for stream in is_open)
+
+    def _open_streams(self) -> list[IOStream]:
         session = getattr(self._document.session_context, "session", None)
         streams = [_stream(c) for c in getattr(session, "_subscribed_connections", ())]
-        is_open = [stream for stream in streams if stream is not None and not stream.closed()]
-        return not is_open or any(stream.writing() for stream in is_open)
+        return [stream for stream in streams if stream is not None and not stream.closed()]
 
 
 def _document() -> Document:

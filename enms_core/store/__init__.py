@@ -20,6 +20,15 @@ Unavailable = sa.exc.OperationalError
 Connection = sa.Connection
 
 
+def is_full(error: Exception) -> bool:
+    """Whether the store does not answer because its disk is full.
+
+    >>> is_full(Unavailable("INSERT", {}, Exception("database or disk is full")))
+    True
+    """
+    return any(word in str(error).lower() for word in ("full", "no space"))
+
+
 class Store:
     """A database of readings, anomalies, events, jobs and models.
 

@@ -68,13 +68,13 @@ class Visit:
         theme: str = "light",
     ) -> None:
         scheme: Any = theme
-        self._context = browser.new_context(
+        self.context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
         )
-        self._context.add_init_script(RECORDER)
+        self.context.add_init_script(RECORDER)
         self.faults: list[str] = []
         self.loads = 0
-        self.page = self._context.new_page()
+        self.page = self.context.new_page()
         self._listen(self.page)
         self.page.goto(f"{url}/?theme={theme}{query}", wait_until="commit")
 
@@ -170,4 +170,4 @@ class Visit:
 
     def close(self) -> None:
         """Leave."""
-        self._context.close()
+        self.context.close()

@@ -52,6 +52,10 @@ class Served:
             await following
         await asyncio.sleep(0.05)  # the Redis client closes its sockets beside us
 
+    def soon(self, call):
+        """Have something called in the server's loop."""
+        self._loop.call_soon_threadsafe(call)
+
     def close(self):
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(30)

@@ -22,7 +22,7 @@ def lock(settings):
 def test_a_locked_store_is_read_and_says_when_to_try_again(rest, lock):
     refused = rest.post("/readings", json=[ROW])
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert refused.json()["message"].endswith("try again")
+    assert refused.json()["message"] == "the store is busy or locked; try again"
     assert rest.get("/readings?machine=Pump").json()["items"] == []
     lock.execute("ROLLBACK")
     assert rest.post("/readings", json=[ROW]).json()["accepted"] == 1
@@ -44,6 +44,7 @@ def test_a_full_store_says_so_and_is_read(rest, served):
     ]
     refused = rest.post("/readings", json=rows)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "full" in refused.json()["message"]
     assert len(rest.get("/readings?machine=Pump").json()["items"]) == 1
 
 

@@ -248,6 +248,29 @@ async def test_a_restored_store_lets_clients_come_again(at, served, tell):
     assert again["epoch"] != hello["epoch"]
 
 
+async def test_a_server_that_ends_lets_all_clients_go(at, served):
+    async with at("training") as client:
+        await heard(client)
+        served.soon(served.server.audience.dismiss)
+        assert await closed(client) == 1001
+    async with at("training") as late:
+        assert await closed(late) == 1001
+
+
+def test_the_window_of_a_deflated_stream_is_small(served):
+    with socket.create_connection(("127.0.0.1", served.port)) as raw:
+        raw.sendall(
+            b"GET /api/v1/ws/training HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        )
+        with raw.makefile("rb") as answer:
+            head = b"".join(iter(answer.readline, b"\r\n"))
+            answer.read(2)  # the greeting follows: the stream is open
+        assert b"permessage-deflate; server_max_window_bits=12" in head
+
+
 # -- the outbox ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,202 @@
+"""What can happen to Redis beside being killed: it hangs, it cuts, it forgets, it is not there."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import httpx
+import redis
+
+from enms_core.bus import stream_key
+from enms_core.events import SystemAlert
+from tests.chaos.client import until
+from tests.chaos.lab import GUARD_S, MACHINES, Fault, Figure, Lab, Traffic, p99, until_state, worst
+from tests.chaos.plant import Plant
+from tests.chaos.valkey import Valkey
+
+LARGE = 50_000  # characters of an alert that fills a buffer
+FREEZE_S = 10.0
+
+
+async def redis_frozen(lab: Lab, n: int = 1) -> list[Figure]:
+    """Redis hangs for ten seconds (SIGSTOP), n times; readings are sent meanwhile."""
+    took: list[float] = []
+    back: list[float] = []
+    async with Traffic(lab.plant) as traffic:
+        for _ in range(n):
+            freezing = asyncio.create_task(lab.plant.freeze())
+            async for seconds in requests(lab, until_done=freezing):
+                took.append(seconds)
+            back.append(await traffic.recovery())
+    return [
+        *traffic.figures(),
+        p99(f"p99 of {len(took)} requests while it hangs", took, 500.0),
+        worst("recovery", back, 2.0),
+    ]
+
+
+async def requests(lab: Lab, until_done: asyncio.Task[None]) -> AsyncIterator[float]:
+    """Send readings, one after the other; yield how long each took until it was acknowledged."""
+    async with httpx.AsyncClient(base_url=f"{lab.plant.url}/api/v1", timeout=GUARD_S) as rest:
+        number = 0
+        while not until_done.done():
+            number += 1
+            row = {
+                "machine": MACHINES[number % 3],
+                "metric": "power_kw",
+                "time": f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:"
+                f"{number % 60:02d}Z",
+                "value": 20.0,
+            }
+            began = time.monotonic()
+            answer = await rest.post("/readings", json=[row])
+            answer.raise_for_status()
+            yield time.monotonic() - began
+            await asyncio.sleep(0.02)
+
+
+async def subscribers_cut(lab: Lab, n: int = 100) -> list[Figure]:
+    """All subscribers of Redis are cut (CLIENT KILL TYPE pubsub), n times."""
+    took, cut = [], 0
+    async with Traffic(lab.plant) as traffic:
+        for _ in range(n):
+            cut += lab.plant.redis.client_kill_filter(_type="pubsub")
+            took.append(await traffic.recovery())
+            await asyncio.sleep(lab.rng.uniform(0.0, 0.3))
+    return [
+        *traffic.figures(),
+        Figure("subscribers cut", cut, least=n),
+        worst("recovery", took, 1.0),
+    ]
+
+
+async def buffer_overflows(lab: Lab, n: int = 20) -> list[Figure]:
+    """Redis cuts a subscriber that is behind (64 kB output buffer), n floods of 10 MB."""
+    client = lab.plant.redis
+    before = client.info("stats")["client_output_buffer_limit_disconnections"]
+    client.config_set("client-output-buffer-limit", "pubsub 64kb 32kb 1")
+    took = []
+    try:
+        async with Traffic(lab.plant) as traffic:
+            for _ in range(n):
+                await asyncio.to_thread(
+                    traffic.tell, *(_large(lab.rng.random()) for _ in range(200))
+                )
+                took.append(await traffic.recovery())
+    finally:
+        client.config_set("client-output-buffer-limit", "pubsub 32mb 8mb 60")
+    cut = client.info("stats")["client_output_buffer_limit_disconnections"] - before
+    return [
+        *traffic.figures(),
+        Figure("subscribers cut by Redis", cut, least=1),
+        worst("recovery", took, 2.0),
+    ]
+
+
+async def stream_trimmed(lab: Lab, n: int = 1000) -> list[Figure]:
+    """The stream is trimmed to 100 while its reader, the server, stands still for n events."""
+    plant = lab.plant
+    async with Traffic(plant) as traffic:
+        await traffic.recovery()
+        before, client = plant.metric("enms_gaps_filled"), plant.redis
+        server = plant.pid_of("server")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            last = traffic.newest + n
+            await asyncio.to_thread(traffic.tell, *(_small(lab.rng.random()) for _ in range(n)))
+            key = _stream_of(client)
+            await until(lambda: client.xrevrange(key, count=1)[0][0] >= b"%d-0" % last, GUARD_S)
+            client.client_kill_filter(_type="pubsub")  # what waits in its socket is gone, too
+            client.xtrim(key, maxlen=100, approximate=False)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        took = await traffic.recovery()
+    filled = plant.metric("enms_gaps_filled") - before
+    return [
+        *traffic.figures(),
+        Figure("filled in (the stream held 100)", filled, least=n),
+        worst("recovery", [took], 2.0),
+    ]
+
+
+async def redis_absent(lab: Lab, n: int = 1) -> list[Figure]:
+    """Redis is not there when the plant starts, n times; then it is started."""
+    starts, back, figures = [], [], []
+    for i in range(n):
+        with contextlib.closing(Valkey(lab.folder / f"absent-{i}")) as valkey:
+            plant = lab.new_plant(f"without-redis-{i}", valkey.url)
+            started, recovered, found = await _without_redis(plant, valkey.start)
+        starts, back, figures = [*starts, started], [*back, recovered], [*figures, found]
+    return _of_starts(starts, back, figures)
+
+
+async def redis_refuses(lab: Lab, n: int = 1) -> list[Figure]:
+    """The password of Redis is wrong when the plant starts, n times; then it becomes right."""
+    starts, back, figures = [], [], []
+    for i in range(n):
+        with contextlib.closing(Valkey(lab.folder / f"refuses-{i}")) as valkey:
+            client = valkey.start().client()
+            plant = lab.new_plant(f"refused-{i}", valkey.url_with("wrong"))
+            mend = partial(client.config_set, "requirepass", "wrong")
+            started, recovered, found = await _without_redis(plant, mend)
+        starts, back, figures = [*starts, started], [*back, recovered], [*figures, found]
+    return _of_starts(starts, back, figures)
+
+
+async def _without_redis(
+    plant: Plant, mend: Callable[[], object]
+) -> tuple[float, float, list[Figure]]:
+    """Start a plant that has no Redis, and mend that; return the seconds of each."""
+    began = time.monotonic()
+    try:
+        starting = asyncio.create_task(asyncio.to_thread(plant.start))
+        await until(plant.answers, GUARD_S)
+        started = time.monotonic() - began
+        await starting
+        async with Traffic(plant) as traffic:
+            await traffic.recovery()
+            degraded = plant.detail()["redis"] == "degraded"
+            await asyncio.to_thread(mend)
+            recovered = await until_state(plant, "live")
+            await traffic.recovery()
+    finally:
+        plant.stop()
+    said = Figure("the server said degraded, and events came", float(degraded), least=1)
+    return started, recovered, [*traffic.figures(), said]
+
+
+def _of_starts(starts: list[float], back: list[float], figures: list[list[Figure]]) -> list[Figure]:
+    return [
+        *itertools.chain.from_iterable(figures),
+        worst("start until the page is served", starts, 5.0),
+        worst("live after Redis is there", back, 5.0),
+    ]
+
+
+def _stream_of(client: redis.Redis) -> bytes:
+    return next(iter(client.scan_iter(match=stream_key("*"))))
+
+
+def _small(key: float) -> SystemAlert:
+    return SystemAlert(alert_type="small", severity="info", message="", details={"key": key})
+
+
+def _large(key: float) -> SystemAlert:
+    return SystemAlert(
+        alert_type="large", severity="info", message="x" * LARGE, details={"key": key}
+    )
+
+
+FAULTS: dict[str, Fault] = {
+    "R3": redis_frozen,
+    "R4": subscribers_cut,
+    "R5": buffer_overflows,
+    "R6": stream_trimmed,
+    "R8": redis_absent,
+    "R8-password": redis_refuses,
+}
