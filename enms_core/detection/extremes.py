@@ -33,6 +33,11 @@ class Extremes:
         spread = largest.std().to_numpy() * np.sqrt(6.0) / np.pi
         return cls(largest.mean().to_numpy() - np.euler_gamma * spread, spread + LEAST_SPREAD)
 
+    @property
+    def usual(self) -> Array:
+        """The size (sensors,) that the largest of most stretches comes near to."""
+        return np.asarray(np.exp(self.location))
+
     def surprise(self, sizes: Array) -> Array:
         """Return -log10 of the probability that a normal stretch reaches so far; NaN for NaN.
 

@@ -112,8 +112,11 @@ class _Forest:
     """The nodes of all trees in one row of arrays; a leaf is its own child.
 
     `length` is how many cuts to a node, with those that would still set its rows apart; `unit` what
-    it is on average (Liu, Ting and Zhou, eq. 1).
+    it is on average (Liu, Ting and Zhou, eq. 1). `low` and `high` (sensors,) are the range grown on.
     """
+
+    low: Array
+    high: Array
 
     roots: Array
     left: Array
@@ -139,6 +142,8 @@ class _Forest:
         ]
         left, right = (np.concatenate(side) for side in zip(*child, strict=True))
         return cls(
+            values.min(axis=0),
+            values.max(axis=0),
             starts[:-1],
             left,
             right,
@@ -149,15 +154,28 @@ class _Forest:
         )
 
     def score(self, values: Array) -> Array:
-        """Return 2 ** -(mean length / unit) of `values` (rows, sensors), as scikit-learn does."""
+        """Return 2 ** -(mean length / unit) of `values` (rows, sensors).
+
+        Inside the range grown on it is scikit-learn's score. Outside, where no tree ever cuts, each
+        cut isolates a row with the probability that it falls between the row and the range: of L
+        cuts at most, (1 - (1 - p) ** L) / p are then expected.
+        """
         at = np.tile(self.roots, (len(values), 1))
         rows, seen = np.arange(len(values))[:, None], values.astype(np.float32)
         while True:
             below = seen[rows, self.sensor[at]] <= self.cut[at]
             after = np.where(below, self.left[at], self.right[at])
             if (after == at).all():
-                return np.asarray(2.0 ** -(self.length[at].mean(axis=1) / self.unit))
+                break
             at = after
+        gap = np.clip(self._gap(values), 1e-12, 1.0 - 1e-12)[:, None]
+        length = -np.expm1(self.length[at] * np.log1p(-gap)) / gap
+        return np.asarray(2.0 ** -(length.mean(axis=1) / self.unit))
+
+    def _gap(self, values: Array) -> Array:
+        """Return the probability that a cut falls between a row and the range, mostly 0 (rows,)."""
+        beyond = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
+        return np.asarray((beyond / (beyond + self.high - self.low)).mean(axis=1))
 
 
 def _lengths(tree: Tree) -> Array:

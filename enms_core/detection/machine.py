@@ -22,6 +22,7 @@ from enms_core.detection.sensors import CLIP, STRETCHES, Array, judgeable, value
 
 SMOOTHING = 0.1  # weight of a row
 SPAN = 20  # rows that this smooths over: 2 / SMOOTHING
+FARTHEST = 10.0  # times its noise; a row with a sensor farther out counts as just there
 FALSE_ALARM = 0.01  # probability of one in a stretch of normal rows
 ALARM = -float(np.log10(FALSE_ALARM))
 ODD_WEIGHT = 0.1  # what a row teaches the reference while its sensor alarms
@@ -68,22 +69,20 @@ class MachineDetector(BaseEstimator):
         return self
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the surprise of each sensor in each row (rows, sensors); NaN where it is missing.
+        """Return how far off each sensor is (rows, sensors); NaN where it is missing.
 
-        It is -log10 of the probability that a stretch of normal rows gets so far.
+        1 is as far as the farthest in most stretches of normal rows.
         """
-        check_is_fitted(self)
-        residuals = self.relations_.residuals(values_of(frame, self.sensors_))
-        memory = np.full(len(frame), self.rows_)
-        alarm = self.extremes_.size_at(ALARM + np.log10(len(self.sensors_)))
-        sizes, _ = _follow(residuals / self.noise_, self.level_, memory, alarm)
-        return pd.DataFrame(self.extremes_.surprise(sizes), frame.index, self.sensors_)
+        return pd.DataFrame(self._sizes(frame) / self.extremes_.usual, frame.index, self.sensors_)
 
     def surprise(self, frame: pd.DataFrame) -> "pd.Series[float]":
-        """Return the surprise of the machine in each row; NaN where all sensors are missing."""
-        highest = self.contributions(frame).max(axis=1)
-        surprise: pd.Series[float] = (highest - np.log10(len(self.sensors_))).clip(lower=0.0)
-        return surprise.rename("surprise")
+        """Return the surprise of the machine in each row; NaN where all sensors are missing.
+
+        It is -log10 of the probability that any sensor gets so far in a stretch of normal rows.
+        """
+        sensors = pd.DataFrame(self.extremes_.surprise(self._sizes(frame)), frame.index)
+        surprise = sensors.max(axis=1) - np.log10(len(self.sensors_))
+        return surprise.clip(lower=0.0).rename("surprise")
 
     def predict(self, frame: pd.DataFrame) -> Array:
         """Return 1 for each abnormal row, else 0 (rows,)."""
@@ -109,6 +108,13 @@ class MachineDetector(BaseEstimator):
         detector.extremes_ = Extremes(**_arrays(raw["extremes"]))
         return detector
 
+    def _sizes(self, frame: pd.DataFrame) -> Array:
+        check_is_fitted(self)
+        residuals = self.relations_.residuals(values_of(frame, self.sensors_))
+        memory = np.full(len(frame), self.rows_)
+        alarm = self.extremes_.size_at(ALARM + np.log10(len(self.sensors_)))
+        return _follow(residuals / self.noise_, self.level_, memory, alarm)[0]
+
 
 def _arrays(raw: dict[str, list[float]]) -> dict[str, Array]:
     return {name: np.array(value) for name, value in raw.items()}
@@ -121,10 +127,10 @@ def _follow(rows: Array, level: Array, memory: Array, alarm: Array) -> tuple[Arr
     row) would, slower where the distance is beyond `alarm`. A missing value moves nothing.
     """
     known = np.isfinite(rows)
-    filled = np.where(known, rows, 0.0)
     smooth, sizes = np.zeros_like(level), np.empty_like(rows)
     for i, gain in enumerate(1.0 / memory):
-        step = np.clip(filled[i] - level, -CLIP, CLIP)
+        step = np.where(known[i], rows[i] - level, 0.0)
+        step = step / max(1.0, np.abs(step).max() / FARTHEST)
         smooth = smooth + SMOOTHING * known[i] * (step - smooth)
         sizes[i] = np.abs(smooth)
         level = level + gain * known[i] * np.where(sizes[i] > alarm, ODD_WEIGHT, 1.0) * step
