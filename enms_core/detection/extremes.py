@@ -15,6 +15,8 @@ import pandas as pd
 from enms_core.detection.sensors import Array
 
 LEAST_SIZE, LEAST_SPREAD = 1e-2, 1e-2  # of a size; of its logarithm
+QUARTILES = 1.5725  # between the quartiles of a Gumbel distribution of spread 1
+FAR_OUT = 4.0  # spreads from the median; the maxima of a fault in training count as just there
 HIGHEST = 100.0  # surprises end here
 
 
@@ -30,6 +32,9 @@ class Extremes:
         """Learn from `sizes` (rows, sensors), none negative, in stretches of so many rows."""
         logs = pd.DataFrame(np.log(np.maximum(sizes, LEAST_SIZE)))
         largest = logs.rolling(stretch, min_periods=1).max().iloc[stretch - 1 :]
+        low, middle, high = largest.quantile([0.25, 0.5, 0.75]).to_numpy()
+        reach = FAR_OUT * (high - low) / QUARTILES
+        largest = largest.clip(middle - reach, middle + reach, axis=1)
         spread = largest.std().to_numpy() * np.sqrt(6.0) / np.pi
         return cls(largest.mean().to_numpy() - np.euler_gamma * spread, spread + LEAST_SPREAD)
 

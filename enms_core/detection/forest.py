@@ -112,7 +112,7 @@ class _Forest:
     """The nodes of all trees in one row of arrays; a leaf is its own child.
 
     `length` is how many cuts to a node, with those that would still set its rows apart; `unit` what
-    it is on average (Liu, Ting and Zhou, eq. 1). `low` and `high` (sensors,) are the range grown on.
+    it is on average (Liu, Ting and Zhou, eq. 1). `low` and `high` (sensors,): the range grown on.
     """
 
     low: Array
@@ -161,7 +161,8 @@ class _Forest:
         cuts at most, (1 - (1 - p) ** L) / p are then expected.
         """
         at = np.tile(self.roots, (len(values), 1))
-        rows, seen = np.arange(len(values))[:, None], values.astype(np.float32)
+        seen = np.clip(values, self.low, self.high).astype(np.float32)
+        rows = np.arange(len(values))[:, None]
         while True:
             below = seen[rows, self.sensor[at]] <= self.cut[at]
             after = np.where(below, self.left[at], self.right[at])

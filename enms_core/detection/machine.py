@@ -60,7 +60,7 @@ class MachineDetector(BaseEstimator):
         self.unjudged_ = [name for name in frame.columns if name not in self.sensors_]
         self.rows_ = len(frame)
         self.relations_, residuals = Relations.learn(values_of(frame, self.sensors_))
-        self.noise_ = np.sqrt(np.nanmean(np.minimum(residuals**2, CLIP**2), axis=0)) + 1e-6
+        self.noise_ = np.sqrt(np.nanmean(np.clip(residuals, -CLIP, CLIP) ** 2, axis=0)) + 1e-6
         self.level_ = np.zeros(len(self.sensors_))
         memory = np.minimum(np.arange(self.rows_) + SPAN, self.rows_)
         never = np.full(len(self.sensors_), np.inf)
@@ -73,16 +73,19 @@ class MachineDetector(BaseEstimator):
 
         1 is as far as the farthest in most stretches of normal rows.
         """
-        return pd.DataFrame(self._sizes(frame) / self.extremes_.usual, frame.index, self.sensors_)
+        check_is_fitted(self)
+        sizes = self._sizes(frame)
+        return pd.DataFrame(sizes / self.extremes_.usual, frame.index, self.sensors_)
 
     def surprise(self, frame: pd.DataFrame) -> "pd.Series[float]":
         """Return the surprise of the machine in each row; NaN where all sensors are missing.
 
         It is -log10 of the probability that any sensor gets so far in a stretch of normal rows.
         """
-        sensors = pd.DataFrame(self.extremes_.surprise(self._sizes(frame)), frame.index)
-        surprise = sensors.max(axis=1) - np.log10(len(self.sensors_))
-        return surprise.clip(lower=0.0).rename("surprise")
+        check_is_fitted(self)
+        sensors = self.extremes_.surprise(self._sizes(frame)) - np.log10(len(self.sensors_))
+        surprise: pd.Series[float] = pd.DataFrame(sensors, frame.index).max(axis=1).clip(lower=0.0)
+        return surprise.rename("surprise")
 
     def predict(self, frame: pd.DataFrame) -> Array:
         """Return 1 for each abnormal row, else 0 (rows,)."""
@@ -109,7 +112,6 @@ class MachineDetector(BaseEstimator):
         return detector
 
     def _sizes(self, frame: pd.DataFrame) -> Array:
-        check_is_fitted(self)
         residuals = self.relations_.residuals(values_of(frame, self.sensors_))
         memory = np.full(len(frame), self.rows_)
         alarm = self.extremes_.size_at(ALARM + np.log10(len(self.sensors_)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from enms_core.detection.sensors import CLIP, STRETCHES, Array, usual
 
+WORST = 2.0  # times its usual error: so badly predicted for want of others, none is judged
 ALPHAS = (0.01, 0.1, 1.0, 10.0, 100.0)  # of the variance of a sensor
 
 
@@ -42,7 +43,7 @@ class Relations:
         centre, scale = usual(values)
         scaled = (values - centre) / scale
         held_out = [_held_out(scaled, alpha) for alpha in ALPHAS]
-        errors = [np.nanmean(np.minimum(r**2, CLIP**2), axis=0) for r in held_out]
+        errors = [np.nanmean(np.clip(r, -CLIP, CLIP) ** 2, axis=0) for r in held_out]
         best = np.argmin(errors, axis=0)
         relations = cls(centre, scale, _correlations(scaled), np.array(ALPHAS)[best])
         return relations, np.stack(held_out)[best, :, np.arange(len(best))].T
@@ -50,7 +51,8 @@ class Relations:
     def residuals(self, values: Array) -> Array:
         """Return what is left of `values` (rows, sensors) after prediction, in scales of a sensor.
 
-        A missing value is NaN, and the others are predicted without it.
+        A missing value is NaN, and the others are predicted without it, their residuals divided by
+        how much larger the error then is; NaN, too, where it is more than `WORST` times as large.
         """
         return _residuals((values - self.centre) / self.scale, self.correlations, self.ridge)
 
@@ -75,12 +77,21 @@ def _correlations(scaled: Array) -> Array:
 def _residuals(scaled: Array, correlations: Array, ridge: Array) -> Array:
     """Predict the rows of each pattern of missing sensors with coefficients of its own."""
     out = np.empty_like(scaled)
+    usual = _error(correlations, _coefficients(correlations, ridge))
     patterns, which = np.unique(np.isfinite(scaled), axis=0, return_inverse=True)
     for i, known in enumerate(patterns):
         rows = which.reshape(-1) == i
         coefficients = _coefficients(correlations * np.outer(known, known), ridge)
-        out[rows] = scaled[rows] - _inputs(scaled[rows]) @ coefficients
+        growth = _error(correlations, coefficients) / usual
+        growth[growth > WORST] = np.nan
+        out[rows] = (scaled[rows] - _inputs(scaled[rows]) @ coefficients) / growth
     return out
+
+
+def _error(correlations: Array, coefficients: Array) -> Array:
+    """Return the standard deviation of what is left of each target (targets,)."""
+    left = np.eye(len(correlations)) - coefficients
+    return np.asarray(np.sqrt(np.maximum(((correlations @ left) * left).sum(axis=0), 1e-12)))
 
 
 def _inputs(scaled: Array) -> Array:

@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]  # of floats
 
 LEAST_ROWS = 100  # with a value, for a sensor to be judged
 STRETCHES = 10  # contiguous parts that training rows are taken in, as neighbours are alike
-ROBUST = 1.2533  # standard deviation / mean absolute deviation of a normal
+ROBUST, PASSES = 1.2533, 3  # standard deviation / mean absolute deviation of a normal
 CLIP = 5.0  # scales; a value farther out counts as just there
 
 
@@ -56,23 +56,29 @@ def judgeable(frame: pd.DataFrame) -> list[str]:
             f"too few rows: no sensor has {LEAST_ROWS} values in the {len(frame)} rows given"
         )
     known = [name for name, ok in zip(names, enough, strict=True) if ok]
-    varied = [name for name in known if np.ptp(frame[name].dropna()) > 0]
+    spans = np.nanmax(values[:, enough], axis=0) - np.nanmin(values[:, enough], axis=0)
+    varied = [name for name, span in zip(known, spans, strict=True) if span > 0]
     if not varied:
         raise ValueError(f"no sensor varies: {known} are constant; take a longer time of operation")
     return varied
 
 
 def usual(values: Array) -> tuple[Array, Array]:
-    """Return centre and scale of each column: clipped mean and mean absolute deviation.
+    """Return centre and scale of each column (sensors,), whatever a few values are.
 
-    The median and its deviation clip the values first, at `CLIP` scales (Huber, Ann. Math. Stat.
-    35, 1964, one step). Unlike the MAD, the scale is not zero where most values are the same.
+    The scale is the mean distance from the median, which unlike the median distance is not zero
+    where most values are the same; distances, and then values, are clipped at `CLIP` scales (Huber,
+    Ann. Math. Stat. 35, 1964).
 
-    >>> centre, scale = usual(np.array([[1.0], [2.0], [3.0], [np.nan]]))
-    >>> centre.round(2).tolist(), scale.round(2).tolist()
-    ([2.0], [0.84])
+    >>> values = np.array([*range(50), np.nan, 65535.0])[:, None]  # what a broken wire reads
+    >>> centre, scale = usual(values)
+    >>> centre.round(1).tolist(), scale.round(1).tolist()
+    ([26.5], [20.5])
     """
     middle = np.nanmedian(values, axis=0)
-    scale = ROBUST * np.nanmean(np.abs(values - middle), axis=0)
+    away = np.abs(values - middle)
+    scale = ROBUST * np.nanmean(away, axis=0)
+    for _ in range(PASSES):
+        scale = ROBUST * np.nanmean(np.minimum(away, CLIP * scale), axis=0)
     held = np.clip(values, middle - CLIP * scale, middle + CLIP * scale)
     return np.nanmean(held, axis=0), scale
