@@ -1,0 +1,59 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from enms_core.detection import ForestDetector, rarity
+from enms_core.detection.forest import SAMPLE, TREES, _Forest
+
+
+@pytest.fixture(scope="module")
+def ring():
+    """Two sensors on a circle with noise: the middle is unusual, though each value there is not."""
+    rng = np.random.default_rng(0)
+    turn = rng.uniform(0, 2 * np.pi, 6000)
+    radius = rng.normal(10.0, 0.4, 6000)
+    return pd.DataFrame({"x": radius * np.cos(turn), "y": radius * np.sin(turn)})
+
+
+@pytest.fixture(scope="module")
+def detector(ring):
+    return ForestDetector().fit(ring[:4000])
+
+
+def test_inside_the_range_the_score_is_scikit_learns():
+    values = np.random.default_rng(1).normal(size=(700, 3))
+    theirs = IsolationForest(n_estimators=TREES, max_samples=SAMPLE, random_state=0).fit(values)
+    ours = _Forest.grow(values)
+    np.testing.assert_allclose(ours.score(values), -theirs.score_samples(values), atol=1e-9)
+
+
+def test_beyond_the_range_the_score_rises_with_distance():
+    forest = _Forest.grow(np.random.default_rng(1).normal(size=(700, 2)))
+    far = np.column_stack([np.array([3.5, 5.0, 10.0, 100.0, 1e6]), np.zeros(5)])
+    assert (np.diff(forest.score(far)) > 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01])
+def test_surprise_is_the_share_of_normal_rows(ring, detector, rate):
+    rare = detector.surprise(ring[4000:]) >= -np.log10(rate)
+    assert rare.mean() == pytest.approx(rate, rel=0.6)
+
+
+def test_an_unusual_combination_of_usual_values_is_found(detector):
+    middle = pd.DataFrame({"x": [0.0], "y": [0.0]})
+    assert detector.surprise(middle)[0] > 1.5  # one normal row in thirty
+
+
+def test_no_row_is_rarer_than_the_reference_can_tell(ring, detector):
+    absurd = pd.DataFrame({"x": [1e6], "y": [-1e6]})
+    assert detector.surprise(absurd)[0] == pytest.approx(np.log10(2001))
+    short = ForestDetector().fit(ring[:400])
+    assert rarity(detector.surprise(absurd)[0]) == "warning"
+    assert rarity(short.surprise(absurd)[0]) == "info"
+
+
+def test_the_window_it_judges_is_not_learned(ring, detector):
+    changed = ring[4000:].assign(x=ring["x"] + 30.0)
+    assert detector.predict(changed).mean() > 0.99
+    assert detector.predict(ring[4000:]).mean() < 0.02
