@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
     from enms_core.client import Plant, connect
     from enms_core.detection import DETECTORS, StreamDetector
+    from enms_core.forecast import LoadForecaster
     from enms_core.plant import Factory, Machine, Metric
     from enms_core.settings import Settings
     from enms_core.training_job import TrainingFailed, TrainingJob
@@ -24,6 +25,7 @@ _HOME = {
     "DETECTORS": "detection",
     "EnergyBaseline": "baseline",
     "Factory": "plant",
+    "LoadForecaster": "forecast",
     "Machine": "plant",
     "Metric": "plant",
     "Plant": "client",
@@ -38,6 +40,7 @@ __all__ = [
     "DETECTORS",
     "EnergyBaseline",
     "Factory",
+    "LoadForecaster",
     "Machine",
     "Metric",
     "Plant",
