@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from enms_core import ingest, jobs, kpi, triage
+from enms_core import ingest, jobs, kpi, outlook, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
 from enms_core.plant import Factory, Machine, Unknown
@@ -182,6 +182,16 @@ class Plant:
                 for found in kpi.of_machine(connection, each, *_times(each, start, end), freq)
             ]
         return pd.DataFrame(rows, columns=[field.name for field in fields(kpi.Kpis)])
+
+    def forecast(self, machine: str, hours: int = 24) -> pd.DataFrame:
+        """Return the load of the next hours (1 to 168) in kW, as it was forecast last.
+
+        Columns mean, lower and upper (95 %), lower_80 and upper_80; index in the site's zone. Raise
+        Unknown, with the reason, where there is no forecast.
+        """
+        with self.store.read() as connection:
+            found = machines.find(connection, machine)
+            return outlook.coming(connection, found, hours, datetime.now(UTC))
 
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""

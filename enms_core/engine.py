@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 LIVE_BATCH = 20_000
 CARE_S = 5.0
+OUTLOOK_AFTER_S, OUTLOOK_EVERY_S = 60.0, 3600.0  # when forecasts that are due are asked for
 SNAPSHOT_S = 60.0
 SNAPSHOT_READINGS = 200_000
 WARM_UP_US = 28 * 86_400_000_000  # what a monitor learns from when a model is new
@@ -428,9 +429,12 @@ def _answer(engine: Engine, locate: Locate, stop: threading.Event) -> None:
 
 
 def _care(store: Store, locate: Locate, stop: threading.Event) -> None:
-    bell = Bell(locate)
+    bell, ask_at = Bell(locate), time.monotonic() + OUTLOOK_AFTER_S
     while not stop.wait(CARE_S):
         try:
             jobs.care(store, bell, locate)
+            if time.monotonic() >= ask_at:
+                jobs.ask_for_forecasts(locate)
+                ask_at = time.monotonic() + OUTLOOK_EVERY_S
         except (*GONE, Unavailable) as error:
             log.info("care for jobs waits: %s", error)

@@ -6,6 +6,8 @@ interrupted.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from redis import Redis
 from rq import Queue
@@ -22,8 +24,18 @@ from enms_core.store.times import now_us
 log = logging.getLogger(__name__)
 
 QUEUE = "enms:training"
+OUTLOOK = "outlook"  # the id of the one job that forecasts
 LEASE_S = 15.0
 LONGEST_S = 3600
+
+
+@contextmanager
+def _queue(locate: Locate) -> Iterator[Queue]:
+    url = locate()
+    if url is None:
+        raise ConnectionError("no Redis yet")
+    with Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as connection:
+        yield Queue(QUEUE, connection=connection, serializer=JSONSerializer)
 
 
 def submit(
@@ -39,11 +51,7 @@ def submit(
 
 def enqueue(locate: Locate, waiting: list[Job]) -> None:
     """Put those of the waiting jobs into the queue that are not there; raise if Redis is away."""
-    url = locate()
-    if url is None:
-        raise ConnectionError("no Redis yet")
-    with Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as connection:
-        queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    with _queue(locate) as queue:
         there = set(queue.job_ids)
         for job in waiting:
             if job.state == "queued" and job.id not in there:
@@ -55,6 +63,19 @@ def enqueue(locate: Locate, waiting: list[Job]) -> None:
                     result_ttl=0,
                     failure_ttl=0,
                 )
+
+
+def ask_for_forecasts(locate: Locate) -> None:
+    """Have a worker forecast what is due; raise if Redis is away."""
+    with _queue(locate) as queue:
+        if OUTLOOK not in queue.job_ids:
+            queue.enqueue_call(
+                "enms_core.worker.look_ahead",
+                job_id=OUTLOOK,
+                timeout=LONGEST_S,
+                result_ttl=0,
+                failure_ttl=0,
+            )
 
 
 def cancel(store: Store, bell: Bell, locate: Locate, job_id: str) -> bool:

@@ -151,6 +151,13 @@ class RemotePlant:
         ]
         return pd.DataFrame(rows, columns=[field.name for field in fields(Kpis)])
 
+    def forecast(self, machine: str, hours: int = 24) -> pd.DataFrame:
+        """Return the load of the next hours in kW, as `Plant.forecast` does."""
+        found = self.machine(machine)
+        rows = pd.DataFrame(list(self._all("/forecast", None, machine=found.id, hours=str(hours))))
+        index = pd.to_datetime(rows.pop("time"), utc=True, format="ISO8601")
+        return rows.set_index(index).tz_convert(found.zone).rename_axis("time")
+
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""
         return _timed(pd.DataFrame(list(self._all("/jobs", 50))), _JOB_TIMES)

@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue, SpawnWorker, Worker
 from rq.serializers import JSONSerializer
 
-from enms_core import supervise
+from enms_core import outlook, supervise
 from enms_core.bus import Bell, Locate, locator
 from enms_core.events import TrainingCompleted, TrainingProgress, TrainingStarted
 from enms_core.jobs import QUEUE, end
@@ -62,6 +62,16 @@ def perform(job_id: str) -> None:
     store = Store(settings.database_url)
     try:
         _perform(store, Bell(locator(settings)), job_id)
+    finally:
+        store.dispose()
+
+
+def look_ahead() -> None:
+    """Forecast what is due, in a worker's child process."""
+    supervise.die_with_parent()
+    store = Store(Settings.from_env().database_url)
+    try:
+        outlook.issue(store, datetime.now(UTC))
     finally:
         store.dispose()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -82,6 +83,12 @@ class RunningPlant:
         """Return what `enms status --json` says."""
         report: dict[str, Any] = json.loads(self.enms("status", "--json"))
         return report
+
+    def metric(self, name: str) -> float:
+        """Return a value that `/metrics` shows, by its name with its labels; 0 for none."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:
+            found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def enms(self, *words: str) -> str:
         """Run a command of the command line and return what it prints."""

@@ -2,7 +2,6 @@
 
 import json
 import re
-import urllib.request
 
 import pytest
 
@@ -49,21 +48,18 @@ def test_its_panels_do_not_overlap():
 def test_a_plant_counts_together(shared):
     """Engine, relay, source and server are processes of their own; one answer has all of them."""
 
-    def value(pattern):
-        with urllib.request.urlopen(f"{shared.url}/metrics") as answer:
-            found = re.search(rf"^{pattern} (\S+)$", answer.read().decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
     shared.enms("simulate", "--inject", "leak", "--machine", "Compressor-1", "--minutes", "10")
-    for pattern in (
-        r'enms_readings_total{outcome="stored"}',
+    for name in (
+        'enms_readings_total{outcome="stored"}',
         "enms_detection_seconds_count",
         "enms_commit_to_publish_seconds_count",
         "enms_commit_to_server_seconds_count",
-        r'enms_events_total{channel="metric.updated"}',
+        'enms_events_total{channel="metric.updated"}',
     ):
-        wait_until(lambda p=pattern: value(p) > 0, pattern)
-    assert value(r'enms_rss_bytes{part="engine"}') > 1e6
-    stored = value(r'enms_readings_total{outcome="stored"}')
+        wait_until(lambda name=name: shared.metric(name) > 0, name)
+    assert shared.metric('enms_rss_bytes{part="engine"}') > 1e6
+    stored = shared.metric('enms_readings_total{outcome="stored"}')
     shared.kill("engine")
-    wait_until(lambda: value(r'enms_readings_total{outcome="stored"}') > stored, "readings again")
+    wait_until(
+        lambda: shared.metric('enms_readings_total{outcome="stored"}') > stored, "readings again"
+    )

@@ -107,7 +107,7 @@ def _answer(operation: Operation) -> dict[str, Any]:
 
 
 def _refusals(operation: Operation) -> dict[str, Any]:
-    statuses = {400, 401, 403, 503}
+    statuses = {400, 401, 403, 503, *operation.refusals}
     if operation.in_path is not Nothing:
         statuses.add(404)
     if operation.method != "GET":

@@ -12,7 +12,7 @@ import pandas as pd
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
-from enms_core import ingest, kpi, triage
+from enms_core import ingest, kpi, outlook, triage
 from enms_core.client import resampled
 from enms_core.events import CHANNELS, SystemAlert, utc_now
 from enms_core.plant import Factory, Unknown
@@ -131,7 +131,8 @@ def list_kpis(ask: Ask) -> "Rows[r.KpiRow]":
     found: list[kpi.Kpis] = []
     with ask.plant.store.read() as connection:
         known = machines.all_machines(connection)
-        wanted = [machines.find(connection, query.machine)] if query.machine else known
+        with _naming("machine"):
+            wanted = [machines.find(connection, query.machine)] if query.machine else known
         for machine in sorted(wanted, key=attrgetter("name")):
             if machine.name >= str(after[0]) and len(found) <= query.limit:
                 rows = kpi.of_machine(connection, machine, query.start, end, query.freq)
@@ -139,6 +140,24 @@ def list_kpis(ask: Ask) -> "Rows[r.KpiRow]":
     page, more = found[: query.limit], len(found) > query.limit
     items = [r.KpiRow(**{name: _known(value) for name, value in vars(row).items()}) for row in page]
     return Rows(items=items, next=_after(page[-1]) if more else None)
+
+
+def list_forecast(ask: Ask) -> "Rows[r.ForecastRow]":
+    """The load of a machine in the next hours, as it was forecast last."""
+    query = ask.query
+    (after,) = key_of(query.cursor, int) or (0,)
+    with ask.plant.store.read() as connection:
+        with _naming("machine"):
+            machine = machines.find(connection, query.machine)
+        ahead = outlook.coming(connection, machine, query.hours, datetime.now(UTC))
+    rows = zip(_us(ahead.index), ahead.to_dict("records"), strict=True)
+    left = [(us, row) for us, row in rows if us > int(after)]
+    items = [
+        r.ForecastRow(time=iso(us), **{str(name): value for name, value in row.items()})
+        for us, row in left[: query.limit]
+    ]
+    more = len(left) > query.limit
+    return Rows(items=items, next=cursor_of((left[query.limit - 1][0],)) if more else None)
 
 
 def _after(row: kpi.Kpis) -> str | None:
@@ -343,10 +362,12 @@ def post_alert(ask: Ask) -> Made:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def _list(path: str, query: type[Listed], row: Any, do: Callable[[Ask], Any]) -> Operation:
+def _list(
+    path: str, query: type[Listed], row: Any, do: Callable[[Ask], Any], **more: Any
+) -> Operation:
     role = "analyst" if path == "/events" else "viewer"
     answer = Rows[row]
-    return Operation(method="GET", path=path, role=role, query=query, answer=answer, do=do)
+    return Operation(method="GET", path=path, role=role, query=query, answer=answer, do=do, **more)
 
 
 def _post(
@@ -360,6 +381,7 @@ OPERATIONS = (
     _list("/readings", r.OfReadings, r.ReadingRow, list_readings),
     _list("/expected", r.OfExpected, r.ExpectedRow, list_expected),
     _list("/kpis", r.OfKpis, r.KpiRow, list_kpis),
+    _list("/forecast", r.OfForecast, r.ForecastRow, list_forecast, refusals=(404,)),
     _list("/anomalies", r.OfAnomalies, r.AnomalyRow, list_anomalies),
     _list("/events", r.OfEvents, r.EventRow, list_events),
     _list("/jobs", r.OfJobs, r.JobRow, list_jobs),

@@ -338,12 +338,14 @@ class KpiRow(Struct, kw_only=True):
 
 
 class ForecastRow(Struct, kw_only=True):
-    """The mean load of an hour that begins at `time`, and its 95 % band, in kW."""
+    """The mean load of an hour that begins at `time`, its 95 % band and its 80 % band, in kW."""
 
     time: str
     mean: float
     lower: float
     upper: float
+    lower_80: float
+    upper_80: float
 
 
 class RefusedReading(Struct, kw_only=True):

@@ -180,6 +180,20 @@ models = Table(
     UniqueConstraint("machine_id", "model_type", "version"),
 )
 
+# What was forecast, when: the mean load (kW) of the hour that begins at `time`, with its bands.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("machine_id", String(36), ForeignKey("machines.id"), primary_key=True),
+    Column("issued_at", Time, primary_key=True),
+    Column("time", Time, primary_key=True),
+    Column("mean", Float(53), nullable=False),
+    Column("lower", Float(53), nullable=False),
+    Column("upper", Float(53), nullable=False),
+    Column("lower_80", Float(53), nullable=False),
+    Column("upper_80", Float(53), nullable=False),
+)
+
 # How far the engine is, and what its detectors have learned by then.
 progress = Table(
     "progress",

@@ -2,10 +2,12 @@ import csv
 import io
 import json
 
+import pandas as pd
 import pytest
 
 from enms_core.events import TrainingProgress
-from enms_core.store import events
+from enms_core.store import events, forecasts, machines
+from enms_core.store.times import now_us
 
 T = "2026-11-22T13:{:02d}:00+00:00"
 
@@ -259,3 +261,22 @@ def test_kpis_come_page_by_page(rest, served):
     assert {(row["energy_kwh"], row["coverage"]) for row in found} == {(None, 0.0)}
     backwards = {"start": T.format(5), "end": T.format(1)}
     assert rest.get("/kpis", params=backwards).json()["field"] == "end"
+
+
+def test_a_forecast_is_answered_or_why_there_is_none(rest, served):
+    assert rest.get("/forecast?machine=Nobody").json()["field"] == "machine"
+    missing = rest.get("/forecast?machine=Pump")
+    assert (missing.status_code, missing.json()["error"]) == (404, "unknown")
+    assert missing.json()["message"].startswith("Pump has no forecast: ")
+    hours = pd.date_range(pd.Timestamp.now("UTC").floor("h"), periods=30, freq="1h")
+    ahead = pd.DataFrame({name: range(30) for name in forecasts.FIGURES}, index=hours, dtype=float)
+    with served.server.plant.store.write() as connection:
+        pump = machines.find(connection, "Pump")
+        forecasts.put(connection, pump.id, now_us(), ahead)
+    asked = {"machine": "Pump", "hours": 26, "limit": 20}
+    first = rest.get("/forecast", params=asked).json()
+    rest_of_it = rest.get("/forecast", params={**asked, "cursor": first["next"]}).json()
+    found = first["items"] + rest_of_it["items"]
+    assert [row["mean"] for row in found] == [float(n) for n in range(26)]
+    assert rest_of_it["next"] is None
+    assert pd.Timestamp(found[0]["time"]) == hours[0]

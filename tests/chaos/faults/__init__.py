@@ -1,6 +1,6 @@
 """The faults of the catalogue, a module for each family."""
 
-from tests.chaos.faults import broker, clients, data, network, server, store
+from tests.chaos.faults import broker, clients, data, inputs, network, server, store
 from tests.chaos.lab import Fault
 
 FAULTS: dict[str, Fault] = {
@@ -8,6 +8,7 @@ FAULTS: dict[str, Fault] = {
     **network.FAULTS,
     **store.FAULTS,
     **data.FAULTS,
+    **inputs.FAULTS,
     **clients.FAULTS,
     **server.FAULTS,
 }
