@@ -1,10 +1,9 @@
-"""The load that is coming, machine by machine: forecast once a day by a worker, kept in the store."""
+"""The load that is coming, machine by machine: forecast once a day by a worker, and kept."""
 
 from datetime import datetime, timedelta
 
 import pandas as pd
 
-from enms_core.forecast import LoadForecaster
 from enms_core.plant import Machine, Unknown
 from enms_core.store import Connection, Store, energy, forecasts, progress
 from enms_core.store.machines import all_machines
@@ -26,9 +25,8 @@ def hourly(connection: Connection, machine: Machine, until: datetime) -> "pd.Ser
     quarters = energy.frame(connection, machine.id, begin, to_us(until))
     hours = quarters.groupby(index_of(quarters["start"]).floor("h"))[["energy_kwh", "covered_s"]]
     sums = hours.sum()
-    sums = sums[
-        (sums["covered_s"] >= WHOLE * HOUR_S) & (sums.index < pd.Timestamp(until).floor("h"))
-    ]
+    over = sums.index < pd.Timestamp(until).floor("h")
+    sums = sums[(sums["covered_s"] >= WHOLE * HOUR_S) & over]
     load = sums["energy_kwh"] / (sums["covered_s"] / HOUR_S)
     return load.asfreq("h").tz_convert(machine.zone) if len(load) else load
 
@@ -62,6 +60,8 @@ def _issue(store: Store, machine: Machine, now: datetime) -> None:
 
 def _ahead(load: "pd.Series[float]", now: datetime) -> tuple[pd.DataFrame | None, str]:
     """Return the forecast of the hours from `now` on, or why there is none."""
+    from enms_core.forecast import LoadForecaster  # scikit-learn takes a second to import
+
     begin = pd.Timestamp(now).floor("h")
     if load.empty or begin - load.index[-1] > pd.Timedelta(days=1):
         return None, "no load was measured within the last day"

@@ -14,13 +14,13 @@ from enms_core.store.schema import energy as quarters
 from enms_core.store.times import to_us
 
 NOW = datetime(2026, 6, 10, 7, 20, tzinfo=UTC)
-QUARTER = timedelta(minutes=15)
 
 
 def measured(store, name, days, until=NOW):
     """Add a machine that has drawn more by day than by night, for so many days."""
     with store.write() as connection:
         machine = machines.add(connection, Machine(name, "other", 90.0, Factory("W", "Asia/Tokyo")))
+        until = until.replace(minute=15)
         times = pd.date_range(until - timedelta(days=days), until, freq="15min", inclusive="left")
         local = times.tz_convert("Asia/Tokyo")
         power = np.where((local.hour >= 6) & (local.hour < 22), 40.0, 8.0)
