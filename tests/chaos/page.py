@@ -48,7 +48,10 @@ class Page:
         while True:
             try:
                 socket = await self.open()
-                await self._read(socket)
+                try:
+                    await self._read(socket)
+                finally:
+                    socket.transport.abort()
             except (OSError, httpx.HTTPError, websockets.WebSocketException, TimeoutError):
                 pass
             await self._until_another()
