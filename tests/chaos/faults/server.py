@@ -87,7 +87,7 @@ async def server_killed(lab: Lab, n: int = 50) -> list[Figure]:
     """SIGKILL of the server while n pages are open; they load again by themselves."""
     plant = lab.plant
     pages = [Page(plant.url) for _ in range(n)]
-    async with Traffic(plant, per_second=5.0) as traffic:
+    async with Traffic(plant, per_second=2.0) as traffic:
         tasks = [asyncio.create_task(page.run()) for page in pages]
         assert await until(lambda: all(page.lived for page in pages), 4 * GUARD_S), "not all live"
         loads = [len(page.loads_s) for page in pages]
