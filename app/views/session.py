@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from app.server import Server
 log = logging.getLogger(__name__)
 
 TICK_MS = 1000
-DROPPED_S = 55.0  # a browser that takes nothing for so long is let go; awake again it loads again
+LOST_PINGS = 2  # one every 25 s; a browser that answers none is let go, awake again it loads again
 
 
 class Session:
@@ -31,7 +30,6 @@ class Session:
     ) -> None:
         self._server, self._tick = server, tick
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taken_at = time.monotonic()  # when the browser had last taken all that was sent
         self._document = _document()
         loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
         self._mailbox = Mailbox(loop, lambda mail: self._deliver(deliver, mail), self._stalled)
@@ -61,12 +59,12 @@ class Session:
         pn.state.add_periodic_callback(self._on_tick, period=TICK_MS)  # type: ignore[arg-type]
 
     async def _on_tick(self) -> None:
-        if not self._stalled():
-            self._taken_at = time.monotonic()
-            self._tick()
-        elif time.monotonic() - self._taken_at > DROPPED_S:
-            for stream in self._open_streams():
+        for connection in self._connections():
+            stream = _stream(connection)
+            if stream is not None and _unanswered(connection) >= LOST_PINGS:
                 stream.close()
+        if not self._stalled():
+            self._tick()
 
     def _deliver(self, deliver: Callable[[Delivery], None], mail: Delivery) -> None:
         with self.writing():
@@ -74,13 +72,13 @@ class Session:
 
     def _stalled(self) -> bool:
         """Whether the browser is away, or has not yet taken what was last sent to it."""
-        is_open = self._open_streams()
+        streams = [_stream(connection) for connection in self._connections()]
+        is_open = [stream for stream in streams if stream is not None and not stream.closed()]
         return not is_open or any(stream.writing() for stream in is_open)
 
-    def _open_streams(self) -> list[IOStream]:
+    def _connections(self) -> list[Any]:
         session = getattr(self._document.session_context, "session", None)
-        streams = [_stream(c) for c in getattr(session, "_subscribed_connections", ())]
-        return [stream for stream in streams if stream is not None and not stream.closed()]
+        return list(getattr(session, "_subscribed_connections", ()))
 
 
 def _document() -> Document:
@@ -92,3 +90,9 @@ def _document() -> Document:
 def _stream(connection: object) -> IOStream | None:
     handler = getattr(connection, "_socket", None)
     return getattr(getattr(handler, "ws_connection", None), "stream", None)
+
+
+def _unanswered(connection: Any) -> int:
+    """Return how many of Bokeh's pings wait for their pong; Bokeh itself never looks."""
+    sent = getattr(connection, "_ping_count", 0)
+    return int(sent - 1 - getattr(connection._socket, "latest_pong", sent - 1))

@@ -1,6 +1,9 @@
 // Toasts, the newest at the bottom. Who points at one or holds the focus in it keeps it.
 
 const WORDS = {success: "Done", info: "Note", warning: "Warning", danger: "Critical"}
+const GRAVITY = Object.keys(WORDS)
+const LATE_MS = 3000 // then the connection was interrupted, as the pill tells it
+const DRIFT_MS = 100 // of two clocks between two toasts
 
 function element(tag, className, parent, text = "") {
   const made = document.createElement(tag)
@@ -33,10 +36,31 @@ export function render({model}) {
   const stack = document.createElement("div")
   stack.className = "stack"
   stack.setAttribute("aria-label", "Messages")
+
+  let fastest = Infinity // the clocks' difference and the shortest way here, in ms
+  const is_late = ({sent}) => {
+    const age = Date.now() - sent
+    fastest = Math.min(age, fastest + DRIFT_MS)
+    return age - fastest > LATE_MS
+  }
+  // What came too late to be news is one toast; the lists of the page have all of it.
+  const belated = ({kind, title}) => {
+    const before = stack.querySelector(".belated")
+    const kinds = before ? [before.dataset.kind, kind] : [kind]
+    before?.remove()
+    return {
+      kind: GRAVITY[Math.max(...kinds.map((each) => GRAVITY.indexOf(each)))],
+      title: "Messages came while the connection was interrupted",
+      text: `The newest: ${title}`,
+    }
+  }
+
   model.on("msg:custom", (told) => {
+    const late = is_late(told)
     if (told.alone) { stack.replaceChildren() }
-    const toast = element("div", "toast", stack)
-    fill(toast, told)
+    const shown = late ? belated(told) : told
+    const toast = element("div", late ? "toast belated" : "toast", stack)
+    fill(toast, shown)
     leave_after(toast, told.seconds)
     while (stack.children.length > told.most) { stack.firstChild.remove() }
   })

@@ -7,6 +7,7 @@ from panel.custom import JSComponent
 
 from app.models.toasts import MOST, Toast
 from app.safe import visible
+from enms_core.store.times import now_us
 
 
 class ToastArea(JSComponent):
@@ -15,7 +16,8 @@ class ToastArea(JSComponent):
     _bundle = Path(__file__).parent / "toasts.js"  # its style sheet is the file beside it
 
     def add(self, toasts: Iterable[Toast]) -> None:
-        """Show these toasts."""
+        """Show these toasts; those that come late, after an interruption, as one."""
+        sent = now_us() // 1000
         for toast in toasts:
             self._send_msg(
                 {
@@ -25,5 +27,6 @@ class ToastArea(JSComponent):
                     "alone": toast.in_place_of_all,
                     "seconds": toast.seconds,
                     "most": MOST,
+                    "sent": sent,
                 }
             )

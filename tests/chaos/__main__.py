@@ -7,6 +7,7 @@ was not kept.
 
 import argparse
 import inspect
+import signal
 import sys
 
 from tests.chaos import kills, lab
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=100_000, help="without FAULT")
     parser.add_argument("--kills", type=int, default=20, help="without FAULT")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the plant is stopped all the same
     if args.fault is None:
         return kills.main(args.events, args.kills, args.seed)
     return lab.run(args.fault, FAULTS[args.fault], args.n, args.seed)

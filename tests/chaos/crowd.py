@@ -1,7 +1,8 @@
 """Very many WebSocket clients in one process, and how late what they get is.
 
 They speak the protocol themselves, permessage-deflate included: five thousand messages a second
-leave half a core to the server. Stdin ends the run; the figures stand on stdout, as JSON.
+leave the server its core. A line on stdin asks for the figures so far, as JSON on stdout; the line
+`anew` begins them anew, the end of stdin ends the run.
 
     python -m tests.chaos.crowd http://127.0.0.1:5006 dashboard 500
 """
@@ -125,7 +126,7 @@ class Member(asyncio.Protocol):
 
 
 async def gather(url: str, stream: str, count: int) -> None:
-    """Connect all, say so, and read until stdin has a line; then print what was seen."""
+    """Connect all, say so, and read until stdin ends."""
     place, loop, figures = urlsplit(url), asyncio.get_running_loop(), Figures()
     path, turn = f"/api/v1/ws/{stream}", asyncio.Semaphore(AT_ONCE)
 
@@ -140,9 +141,10 @@ async def gather(url: str, stream: str, count: int) -> None:
     await asyncio.gather(*(join() for _ in range(count)))
     figures.connect_s = time.monotonic() - began
     print(json.dumps(figures.summary()), flush=True)
-    while await loop.run_in_executor(None, sys.stdin.readline):
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
         print(json.dumps(figures.summary()), flush=True)
-        figures.late_s.clear()
+        if line.strip() == "anew":
+            figures.late_s.clear()
 
 
 if __name__ == "__main__":

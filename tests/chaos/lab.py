@@ -123,8 +123,12 @@ class Traffic:
         self._making = asyncio.create_task(self._make())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Record nothing any more."""
         self._is_over = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
         await self._making
         await self.all_got(self.newest)
         for task in self._tasks:

@@ -1,7 +1,8 @@
 """A page as the server knows it: loaded, its WebSocket open, its document pulled; no browser.
 
 Chromium is too heavy to open fifty. It behaves as `app/views/pill.js` does: when no beat came for
-three seconds it asks /health, and loads again when another server process answers there.
+three seconds it asks /health, and loads again when another server process answers there; this one
+asks at once where its socket is closed.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import httpx
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-BEAT_LATE_S, LOOK_S, ASK_S = 3.0, 0.5, 2.0
+BEAT_LATE_S, LOST_S, LOOK_S, ASK_S = 3.0, 15.0, 0.5, 2.0
 GUARD_S = 60.0  # against hanging; no promise
 READY = {
     "events": [
@@ -48,7 +49,10 @@ class Page:
         while True:
             try:
                 socket = await self.open()
-                await self._read(socket)
+                try:
+                    await self._read(socket)
+                finally:
+                    socket.transport.abort()
             except (OSError, httpx.HTTPError, websockets.WebSocketException, TimeoutError):
                 pass
             await self._until_another()
@@ -78,24 +82,35 @@ class Page:
         return socket
 
     async def _read(self, socket: ClientConnection) -> None:
-        """Count the patches; the first one is a beat: the page is live."""
-        await self._until(socket, "PATCH-DOC")
-        self.lived.append(time.monotonic())
+        """Count the patches, the first of them is a beat: the page is live.
+
+        Return when none came for a while and another server answers.
+        """
+        heard = time.monotonic()
         while True:
-            async with asyncio.timeout(BEAT_LATE_S):
-                await self._until(socket, "PATCH-DOC")
+            patch = asyncio.create_task(self._until(socket, "PATCH-DOC"))
+            while not (await asyncio.wait({patch}, timeout=BEAT_LATE_S))[0]:
+                is_lost = time.monotonic() - heard > LOST_S
+                if await self._is_another() or is_lost:
+                    patch.cancel()
+                    return
+            await patch
+            heard = time.monotonic()
             self.patches += 1
+            if len(self.lived) < len(self.loads_s):
+                self.lived.append(heard)
 
     async def _until_another(self) -> None:
         """Ask who is there every half second, until another process answers."""
-        while True:
+        while not await self._is_another():  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S * random.uniform(0.5, 1.5))
-            try:
-                async with httpx.AsyncClient(base_url=self.url, timeout=ASK_S) as client:
-                    if (await client.get("/health")).json()["boot"] != self.boot:
-                        return
-            except httpx.HTTPError:
-                continue
+
+    async def _is_another(self) -> bool:
+        try:
+            async with httpx.AsyncClient(base_url=self.url, timeout=ASK_S) as client:
+                return bool((await client.get("/health")).json()["boot"] != self.boot)
+        except httpx.HTTPError:
+            return False
 
     async def _send(self, socket: ClientConnection, kind: str, content: dict[str, Any]) -> None:
         header = {"msgid": str(random.getrandbits(64)), "msgtype": kind}

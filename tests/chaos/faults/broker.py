@@ -20,7 +20,6 @@ from tests.chaos.plant import Plant
 from tests.chaos.valkey import Valkey
 
 LARGE = 50_000  # characters of an alert that fills a buffer
-FREEZE_S = 10.0
 
 
 async def redis_frozen(lab: Lab, n: int = 1) -> list[Figure]:
