@@ -12,8 +12,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -25,9 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 GUARD_S = 90.0  # against hanging; no promise
 
 
-def settings_of(home: Path, source: str = "simulator") -> Settings:
-    """Return the settings of a plant in that home and nothing else."""
-    return Settings.from_env({"ENMS_HOME": str(home), "ENMS_SOURCE": source})
+def settings_of(
+    home: Path, source: str = "simulator", env: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """Return the settings of a plant in that home, and what else is given, and nothing else."""
+    return Settings.from_env({"ENMS_HOME": str(home), "ENMS_SOURCE": source, **env})
 
 
 def wait_until(
@@ -44,8 +47,15 @@ def wait_until(
 class RunningPlant:
     """A plant started by `panel_serve.sh`: server, engine, worker, source and broker."""
 
-    def __init__(self, home: Path, source: str = "simulator") -> None:
-        self.home, self.settings = home, settings_of(home, source)
+    def __init__(
+        self,
+        home: Path,
+        source: str = "simulator",
+        words: Sequence[str] = (),
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.home, self.settings = home, settings_of(home, source, env)
+        self._words, self._env = words, env
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -55,8 +65,8 @@ class RunningPlant:
         env = {k: v for k, v in os.environ.items() if not k.startswith("ENMS_")}
         with (self.home / "panel_serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(ROOT / "panel_serve.sh"), "--port", str(self.port)],
-                env=env | self.settings.environment(),
+                [str(ROOT / "panel_serve.sh"), "--port", str(self.port), *self._words],
+                env={**env, **self._env, **self.settings.environment()},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
