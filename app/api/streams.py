@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from typing import Any, ClassVar
 
@@ -43,6 +42,7 @@ class Stream(StreamGuard, WebSocketHandler):
         self._outbox = Outbox()
         self._sent = 0  # the number of the newest event that was sent or passed over
         self._machines: frozenset[str] | None = None
+        self._listened = self.channels
         self._credit, self._credit_at = float(MESSAGES_PER_S), time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_cut = False
@@ -70,6 +70,7 @@ class Stream(StreamGuard, WebSocketHandler):
             return
         try:
             since = self._number("since")
+            self._listen_to(_names(self.get_query_argument("channels", "")))
             await self._choose(_names(self.get_query_argument("machines", "")))
         except (ValueError, Unknown) as error:
             await self.write_message({"type": "error", "message": str(error.args[0])})
@@ -151,7 +152,7 @@ class Stream(StreamGuard, WebSocketHandler):
         self._send()
 
     def _wants(self, message: Message) -> bool:
-        if message.envelope.channel not in self.channels:
+        if message.envelope.channel not in self._listened:
             return False
         machine_id = message.machine_id
         return self._machines is None or machine_id is None or machine_id in self._machines
@@ -210,15 +211,23 @@ class Stream(StreamGuard, WebSocketHandler):
         if command["type"] == "ping":
             self._say({"type": "pong", "timestamp": utc_now()})
             return
-        machines = command.get("machines")
-        if not isinstance(machines, list) or not all(isinstance(m, str) for m in machines):
-            raise ValueError('machines must be a list of names, as in {"machines": ["Pump"]}')
-        await self._choose(machines)
+        if "channels" in command:
+            self._listen_to(_texts(command, "channels", "training.*"))
+        if "machines" in command or "channels" not in command:
+            await self._choose(_texts(command, "machines", "Pump"))
         chosen = sorted(self._machines) if self._machines is not None else None
-        self._say({"type": "subscribed", "machines": chosen})
+        self._say({"type": "subscribed", "machines": chosen, "channels": sorted(self._listened)})
 
-    async def _choose(self, machines: Iterable[str]) -> None:
-        names = list(machines)
+    def _listen_to(self, patterns: list[str]) -> None:
+        """Narrow this stream to some of its channels; none means all of them."""
+        found = frozenset(c for c in self.channels for p in patterns or ["*"] if fnmatch(c, p))
+        if not found:
+            known = ", ".join(sorted(self.channels))
+            raise ValueError(f"channels {patterns} are none of this stream's: {known}")
+        self._listened = found
+
+    async def _choose(self, names: list[str]) -> None:
+        """Narrow this stream to some machines; none means all of them."""
         store = server.current().plant.store
         ids = await asyncio.to_thread(_ids, store, names) if names else None
         self._machines = ids
@@ -305,6 +314,13 @@ async def _until_closed(work: Any) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _texts(command: dict[str, Any], name: str, example: str) -> list[str]:
+    texts = command.get(name)
+    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        return texts
+    raise ValueError(f'{name} must be a list of names, as in {{"{name}": ["{example}"]}}')
 
 
 def _ids(store: Store, names: list[str]) -> frozenset[str]:

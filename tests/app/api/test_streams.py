@@ -124,6 +124,26 @@ async def test_a_subscription_narrows_what_comes(at, tell):
         assert [(await heard(other, "training_progress"))["seq"] for _ in range(4)] == [1, 2, 3, 4]
 
 
+async def test_a_subscription_to_channels_narrows_too(at, tell):
+    async with at("dashboard", channels="training.*") as client, at("dashboard") as other:
+        await heard(client)
+        await heard(other)
+        await client.send('{"type": "subscribe", "channels": ["nothing.*"]}')
+        assert "training.progress" in (await heard(client, "error"))["message"]
+        await other.send('{"type": "subscribe", "channels": ["anomaly.*", "system.alert"]}')
+        told = await heard(other, "subscribed")
+        assert told["channels"] == ["anomaly.detected", "anomaly.updated", "system.alert"]
+        tell(1)
+        assert (await heard(client, "training_progress"))["seq"] == 1
+        await other.send('{"type": "subscribe", "machines": ["Press"]}')
+        assert (await heard(other))["channels"] == told["channels"]  # and no event before it
+        await other.send('{"type": "subscribe", "channels": []}')
+        assert "training.progress" in (await heard(other))["channels"]
+    async with at("training", channels="anomaly.*") as client:
+        assert (await heard(client))["type"] == "error"
+        assert await closed(client) == streams.NOT_UNDERSTOOD
+
+
 async def test_every_stream_carries_its_channels(at, served, tell):
     assert {s.name: sorted(s.channels) for s in streams.STREAMS.values()} == {
         "dashboard": sorted(streams.CHANNELS),
