@@ -304,6 +304,15 @@ class Plant:
         self.bell.ring("events")
         return told.to_dict()["data"]["state"]  # type: ignore[no-any-return]
 
+    def label(self, anomaly_id: str, label: str, *, note: str = "", by: str | None = None) -> None:
+        """Say what an anomaly was: "true", "false", or "expected", and then why.
+
+        The newest word counts. Raise Unknown for no such anomaly.
+        """
+        with self.store.write() as connection:
+            triage.label(connection, anomaly_id, label, by or _me(), note)
+        self.bell.ring("events")
+
     def request_detection(
         self,
         machine: str | None = None,

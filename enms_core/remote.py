@@ -247,6 +247,10 @@ class RemotePlant:
         """Acknowledge, resolve or reopen an anomaly; return its state."""
         return str(self._ask("POST", f"/anomalies/{anomaly_id}/{action}", note=note)["state"])
 
+    def label(self, anomaly_id: str, label: str, *, note: str = "") -> None:
+        """Say what an anomaly was: "true", "false", or "expected", and then why."""
+        self._ask("POST", f"/anomalies/{anomaly_id}/label", label=label, note=note)
+
     def request_detection(
         self, machine: str | None = None, start: When | None = None, end: When | None = None
     ) -> str:

@@ -1,6 +1,6 @@
 """The life of an anomaly: open, acknowledged, resolved, and open again; by whom and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from enms_core.events import AnomalyUpdated, Envelope
@@ -8,7 +8,7 @@ from enms_core.findings import detected
 from enms_core.plant import Machine
 from enms_core.readings import LARGEST
 from enms_core.store import Connection, anomalies, events, scores
-from enms_core.store.anomalies import Anomaly
+from enms_core.store.anomalies import LABELS, Anomaly
 from enms_core.store.times import iso, now_us, to_us
 
 ACTIONS = {  # what a person does -> the states in which it can be done, and the one it leads to
@@ -47,10 +47,28 @@ def act(connection: Connection, anomaly_id: str, action: str, by: str, note: str
             f"{' or '.join(allowed)}"
         )
     anomalies.put_state(connection, anomaly_id, state)
+    return _tell(connection, replace(anomaly, state=state), by, note)
+
+
+def label(connection: Connection, anomaly_id: str, label: str, by: str, note: str = "") -> Envelope:
+    """Say what an anomaly was, and tell it: true, false, or expected (then why); raise Unknown.
+
+    The newest word counts. The state stays as it is.
+    """
+    if label not in LABELS:
+        raise ValueError(f"label {label!r} is unknown; it must be one of {', '.join(LABELS)}")
+    if label == "expected" and not note.strip():
+        raise ValueError("note must say why it was to be expected, such as stocktaking")
+    anomaly = anomalies.get(connection, anomaly_id)
+    anomalies.put_label(connection, anomaly_id, label, note[:LONGEST_NOTE], by, now_us())
+    return _tell(connection, anomaly, by, f"Labelled {label}. {note}".strip())
+
+
+def _tell(connection: Connection, anomaly: Anomaly, by: str, note: str) -> Envelope:
     update = AnomalyUpdated(
-        anomaly_id=anomaly_id,
+        anomaly_id=anomaly.id,
         machine_id=anomaly.machine_id,
-        state=state,
+        state=anomaly.state,
         by=by,
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         note=note[:LONGEST_NOTE],

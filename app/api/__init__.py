@@ -13,7 +13,8 @@ from app.api.rest import Rest
 from app.api.root import Root
 
 login.install()
-_by_path = groupby(sorted(OPERATIONS, key=attrgetter("pattern")), key=attrgetter("pattern"))
+_named_first = sorted(OPERATIONS, key=lambda o: (o.pattern.count("("), o.pattern))
+_by_path = groupby(_named_first, key=attrgetter("pattern"))
 ROUTES = [
     (r"/", Root),
     (r"/health", Health),

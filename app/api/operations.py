@@ -17,7 +17,7 @@ from enms_core.client import resampled
 from enms_core.events import CHANNELS, SystemAlert, utc_now
 from enms_core.plant import Factory, Unknown
 from enms_core.readings import COLUMNS, Columns
-from enms_core.store import Connection, events, jobs, machines, models, pages, scores
+from enms_core.store import Connection, anomalies, events, jobs, machines, models, pages, scores
 from enms_core.store import readings as stored
 from enms_core.store.pages import Wanted
 from enms_core.store.times import from_us, iso, now_us, to_us
@@ -301,6 +301,16 @@ def post_action(ask: Ask) -> r.Done:
     return r.Done(id=path.id, state=state, event_id=told.event_id)
 
 
+def post_label(ask: Ask) -> r.Done:
+    """Say what an anomaly was: true, false, or expected; the newest word counts."""
+    body: r.LabelIn = ask.body
+    with ask.plant.store.write() as connection:
+        told = triage.label(connection, ask.path.id, body.label, ask.person.name, body.note)
+        state = anomalies.get(connection, ask.path.id).state
+    ask.plant.bell.ring("events")
+    return r.Done(id=ask.path.id, state=state, event_id=told.event_id)
+
+
 def post_training(ask: Ask) -> r.Queued:
     """Ask for a training."""
     with _naming("machine"):
@@ -424,6 +434,7 @@ OPERATIONS = (
     _post(
         "/anomalies/{id}/{action}", "analyst", r.NoteIn, r.Done, post_action, in_path=r.WithAction
     ),
+    _post("/anomalies/{id}/label", "analyst", r.LabelIn, r.Done, post_label, in_path=r.WithId),
     _post("/training", "analyst", r.TrainingIn, r.Queued, post_training, status=202),
     _post("/detections", "analyst", r.DetectionIn, r.Asked, post_detection, status=202),
     _post("/models/{id}/activate", "admin", None, r.Activated, post_activate, in_path=r.WithId),

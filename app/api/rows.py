@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from app.api.declared import Listed, Name, Spanned, Time, one_of
 from enms_core.events import CHANNELS
 from enms_core.plant import MACHINE_TYPES
-from enms_core.store.anomalies import STATES
+from enms_core.store.anomalies import LABELS, STATES
 from enms_core.store.jobs import MODEL_TYPES
 from enms_core.triage import ACTIONS, LONGEST_NOTE
 
@@ -19,6 +19,7 @@ Severity = Literal["info", "warning", "critical"]
 JobState = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted"]
 ModelType: Any = one_of(MODEL_TYPES)
 State: Any = one_of(STATES)
+Label: Any = one_of(LABELS)
 MachineType: Any = one_of(MACHINE_TYPES)
 Channel: Any = one_of(CHANNELS)
 Action: Any = one_of(ACTIONS)
@@ -159,6 +160,13 @@ class AnomalyIn(Struct, forbid_unknown_fields=True, kw_only=True):
     expected: Number | None = None
 
 
+class LabelIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What an anomaly was; of an expected one the note says why."""
+
+    label: Label
+    note: Text = ""
+
+
 class NoteIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """Why."""
 
@@ -246,6 +254,9 @@ class AnomalyRow(Struct, kw_only=True):
     ended_at: str | None
     reason: str
     model_version: int | None
+    label: str | None
+    label_note: str | None
+    labelled_by: str | None
 
 
 class EventRow(Struct, kw_only=True):

@@ -7,13 +7,14 @@ import pandas as pd
 import sqlalchemy as sa
 
 from enms_core.plant import Unknown
-from enms_core.store.dialect import insert_new
-from enms_core.store.schema import anomalies, machines
+from enms_core.store.dialect import insert_new, upsert
+from enms_core.store.schema import anomalies, labels, machines
 from enms_core.store.times import index_of
 
 _NAMES = uuid.UUID("6b2f5b3e-5d0b-4c39-8a2e-0f6f1f0c7a11")
 FOREVER = 2**62
 STATES = ("open", "acknowledged", "resolved")
+LABELS = ("true", "false", "expected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,38 @@ def put_state(connection: sa.Connection, anomaly_id: str, state: str) -> None:
     connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly_id).values(state=state))
 
 
+def put_label(
+    connection: sa.Connection, anomaly_id: str, label: str, note: str, by: str, at_us: int
+) -> None:
+    """Keep what a person knows of an anomaly; what was said before is replaced."""
+    row = {
+        "anomaly_id": anomaly_id,
+        "label": label,
+        "note": note,
+        "labelled_by": by,
+        "labelled_at": at_us,
+    }
+    upsert(connection, labels, [row])
+
+
+def labelled(
+    connection: sa.Connection, machine_id: str, start_us: int, end_us: int
+) -> pd.DataFrame:
+    """Return the labelled anomalies of a machine that began in [start, end), oldest first.
+
+    Columns id, metric, started_at, ended_at (us; an open one has none), delta_kwh, label.
+    """
+    names = ("id", "metric", "started_at", "ended_at", "delta_kwh")
+    query = (
+        sa.select(*(anomalies.c[name] for name in names), labels.c.label)
+        .join_from(anomalies, labels)
+        .where(anomalies.c.machine_id == machine_id)
+        .where(anomalies.c.started_at >= start_us, anomalies.c.started_at < end_us)
+        .order_by(anomalies.c.started_at)
+    )
+    return pd.DataFrame(connection.execute(query).all(), columns=[*names, "label"])
+
+
 def table(
     connection: sa.Connection,
     *,
@@ -82,10 +115,12 @@ def table(
     limit: int = 1000,
 ) -> pd.DataFrame:
     """Return anomalies, newest first, a row each with the machine's name; times in UTC."""
-    columns = [machines.c.name.label("machine"), *anomalies.c]
+    said = (labels.c.label, labels.c.note.label("label_note"), labels.c.labelled_by)
+    columns = [machines.c.name.label("machine"), *anomalies.c, *said]
     query = (
         sa.select(*columns)
         .join_from(anomalies, machines)
+        .outerjoin(labels)
         .order_by(anomalies.c.started_at.desc())
         .limit(limit)
     )

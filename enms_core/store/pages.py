@@ -78,8 +78,9 @@ def readings(connection: sa.Connection, wanted: Wanted, metric: str | None = Non
 
 def anomalies(connection: sa.Connection, wanted: Wanted) -> Page:
     """Return anomalies, newest first."""
-    a, m = schema.anomalies, schema.machines
-    query = sa.select(*a.c, m.c.name.label("machine")).join_from(a, m)
+    a, m, said = schema.anomalies, schema.machines, schema.labels
+    words = (said.c.label, said.c.note.label("label_note"), said.c.labelled_by)
+    query = sa.select(*a.c, m.c.name.label("machine"), *words).join_from(a, m).outerjoin(said)
     return _newest_first(connection, query, a, a.c.started_at, wanted)
 
 

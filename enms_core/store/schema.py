@@ -127,6 +127,17 @@ anomalies = Table(
     Index(None, "started_at"),
 )
 
+# What a person knows of an anomaly: the newest word counts.
+labels = Table(
+    "labels",
+    metadata,
+    Column("anomaly_id", String(36), ForeignKey("anomalies.id"), primary_key=True),
+    Column("label", String(16), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("labelled_by", Text, nullable=False),
+    Column("labelled_at", Time, nullable=False),
+)
+
 # The outbox and the log: `seq` counts up by one without a hole, in the order of commits.
 events = Table(
     "events",

@@ -216,6 +216,28 @@ def test_a_reported_anomaly_lives(rest):
     assert told[0]["data"]["by"] == "local user"
 
 
+def test_a_label_says_what_an_anomaly_was(rest):
+    sent = {"machine": "Pump", "started_at": T.format(0), "note": "hot", "value": 9, "expected": 3}
+    path = f"/anomalies/{rest.post('/anomalies', json=sent).json()['id']}"
+    refused = rest.post(f"{path}/label", json={"label": "expected"})
+    assert refused.json()["message"] == (
+        "note must say why it was to be expected, such as stocktaking"
+    )
+    assert rest.post(f"{path}/label", json={"label": "maybe"}).json()["field"] == "label"
+    assert rest.post(f"{path}/label", json={"label": "false"}).json()["state"] == "open"
+    rest.post(f"{path}/label", json={"label": "expected", "note": "stocktaking"})
+    [row] = rest.get("/anomalies?machine=Pump").json()["items"]
+    assert (row["label"], row["label_note"]) == ("expected", "stocktaking")
+    assert row["labelled_by"] == "local user"
+    told = rest.get("/events?channels=anomaly.updated").json()["items"]
+    assert [e["data"]["note"] for e in told] == [
+        "Labelled false.",
+        "Labelled expected. stocktaking",
+    ]
+    missing = f"/anomalies/{'0' * 8}-0000-0000-0000-{'0' * 12}/label"
+    assert rest.post(missing, json={"label": "true"}).status_code == 404
+
+
 def test_an_alert_is_told(rest):
     sent = {"alert_type": "gateway_down", "message": "No answer", "details": {"gateway": "g1"}}
     made = rest.post("/alerts", json=sent)
