@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
     from enms_core.client import Plant, connect
-    from enms_core.detection import DETECTORS, StreamDetector
+    from enms_core.detection import DETECTORS, MACHINE_DETECTORS, MachineDetector, StreamDetector
     from enms_core.plant import Factory, Machine, Metric
     from enms_core.settings import Settings
     from enms_core.training_job import TrainingFailed, TrainingJob
@@ -24,7 +24,9 @@ _HOME = {
     "DETECTORS": "detection",
     "EnergyBaseline": "baseline",
     "Factory": "plant",
+    "MACHINE_DETECTORS": "detection",
     "Machine": "plant",
+    "MachineDetector": "detection",
     "Metric": "plant",
     "Plant": "client",
     "Settings": "settings",
@@ -36,9 +38,11 @@ _HOME = {
 
 __all__ = [
     "DETECTORS",
+    "MACHINE_DETECTORS",
     "EnergyBaseline",
     "Factory",
     "Machine",
+    "MachineDetector",
     "Metric",
     "Plant",
     "Settings",
