@@ -20,6 +20,7 @@ from enms_core.detection.sensors import STRETCHES, Array, judgeable, values_of
 
 FALSE_ALARM = 0.01  # probability of one in a normal row
 ALARM = -float(np.log10(FALSE_ALARM))
+LARGEST = 1e30  # trees hold single precision
 LEAST_HELD_OUT = round(1 / FALSE_ALARM)  # rows; with fewer none could be so rare
 
 
@@ -105,4 +106,4 @@ class ForestDetector(BaseEstimator):
         return detector
 
     def _filled(self, values: Array) -> Array:
-        return np.where(np.isfinite(values), values, self.usual_)
+        return np.clip(np.where(np.isfinite(values), values, self.usual_), -LARGEST, LARGEST)

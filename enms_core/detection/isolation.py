@@ -15,6 +15,7 @@ from enms_core.detection.sensors import Array
 
 TREES, SAMPLE, DEPTH = 100, 256, 8  # no tree is deeper than log2 of its rows
 AT_ONCE = 8192  # rows scored together
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Forest:
     def _expected(self, values: Array) -> Array:
         """Return the mean over the trees (rows,)."""
         beyond = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
-        apart = (beyond / (beyond + self.high - self.low)).mean(axis=1, keepdims=True)
+        widened = np.maximum(beyond + self.high - self.low, TINY)
+        apart = (beyond / widened).mean(axis=1, keepdims=True)
         apart = np.clip(apart, 1e-12, 1.0 - 1e-12)
         cuts = self._cuts(np.clip(values, self.low, self.high).astype(np.float32))
         return np.asarray((-np.expm1(cuts * np.log1p(-apart)) / apart).mean(axis=1))

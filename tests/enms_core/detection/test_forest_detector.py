@@ -59,6 +59,11 @@ def test_a_reference_too_short_for_an_alarm_is_refused(ring):
         ForestDetector().fit(ring[:199])
 
 
+def test_a_sensor_may_stand_still_in_the_half_it_grows_on(ring):
+    step = ring[:400].assign(step=(np.arange(400) >= 360) * 1.0)
+    assert ForestDetector().fit(step).predict(step.assign(step=3.0)).shape == (400,)
+
+
 def test_many_rows_are_scored_as_few(ring, detector):
     many = pd.concat([ring] * 3, ignore_index=True)
     assert (detector.surprise(many)[:6000] == detector.surprise(ring)).all()
