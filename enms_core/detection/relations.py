@@ -22,7 +22,7 @@ ALPHAS = (0.01, 0.1, 1.0, 10.0, 100.0)  # of the variance of a sensor
 class Relations:
     """Centre and scale (sensors,), correlations (sensors, sensors), ridge and error (sensors,).
 
-    The error is the standard deviation that residuals have for want of what is mostly there.
+    The error is the standard deviation of what is left, predicted from what is mostly there.
     """
 
     centre: Array
