@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
     from enms_core.client import Plant, connect
-    from enms_core.detection import DETECTORS, StreamDetector
+    from enms_core.detection import DETECTORS, MACHINE_DETECTORS, MachineDetector, StreamDetector
     from enms_core.forecast import LoadForecaster
     from enms_core.plant import Factory, Machine, Metric
     from enms_core.settings import Settings
@@ -26,7 +26,9 @@ _HOME = {
     "EnergyBaseline": "baseline",
     "Factory": "plant",
     "LoadForecaster": "forecast",
+    "MACHINE_DETECTORS": "detection",
     "Machine": "plant",
+    "MachineDetector": "detection",
     "Metric": "plant",
     "Plant": "client",
     "Settings": "settings",
@@ -38,10 +40,12 @@ _HOME = {
 
 __all__ = [
     "DETECTORS",
+    "MACHINE_DETECTORS",
     "EnergyBaseline",
     "Factory",
     "LoadForecaster",
     "Machine",
+    "MachineDetector",
     "Metric",
     "Plant",
     "Settings",

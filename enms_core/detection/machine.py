@@ -31,10 +31,10 @@ ODD_WEIGHT = 0.1  # what a row teaches the reference while its sensor alarms
 class MachineDetector(BaseEstimator):
     """Finds the rows where the sensors of a machine leave their usual levels or relations.
 
-    One false alarm is expected in 100 stretches, each a tenth of the training rows. A state that
-    lasts some rows is judged, not a single reading. The rows given to `surprise`,
-    `predict` and `contributions` are taken as the ones after the training rows; what is said of a
-    row depends on none after it.
+    One false alarm is expected in 100 stretches, each a tenth of the training rows. Rows are taken
+    as evenly spaced, and a state that lasts some of them is judged rather than a single one. What
+    lasts ten times as long as the training becomes usual. The rows given to `surprise`, `predict`
+    and `contributions` follow the training rows; what is said of a row depends on none after it.
 
     >>> rng = np.random.default_rng(0)
     >>> load = np.sin(np.arange(900) / 20) + 2
@@ -69,7 +69,7 @@ class MachineDetector(BaseEstimator):
         return self
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return how far off each sensor is (rows, sensors); NaN where it is missing.
+        """Return how far off each sensor is (rows, sensors), for `blame`; NaN where not judged.
 
         1 is as far as the farthest in most stretches of normal rows.
         """

@@ -20,12 +20,16 @@ ALPHAS = (0.01, 0.1, 1.0, 10.0, 100.0)  # of the variance of a sensor
 
 @dataclass(frozen=True)
 class Relations:
-    """Centre and scale (sensors,), correlations (sensors, sensors), ridge (sensors,)."""
+    """Centre and scale (sensors,), correlations (sensors, sensors), ridge and error (sensors,).
+
+    The error is the standard deviation of what is left, predicted from what is mostly there.
+    """
 
     centre: Array
     scale: Array
     correlations: Array
     ridge: Array
+    error: Array
 
     @classmethod
     def learn(cls, values: Array) -> tuple[Self, Array]:
@@ -43,10 +47,13 @@ class Relations:
         centre, scale = usual(values)
         scaled = (values - centre) / scale
         held_out = [_held_out(scaled, alpha) for alpha in ALPHAS]
-        errors = [np.nanmean(np.clip(r, -CLIP, CLIP) ** 2, axis=0) for r in held_out]
-        best = np.argmin(errors, axis=0)
-        relations = cls(centre, scale, _correlations(scaled), np.array(ALPHAS)[best])
-        return relations, np.stack(held_out)[best, :, np.arange(len(best))].T
+        losses = [np.nanmean(np.clip(left, -CLIP, CLIP) ** 2, axis=0) for left in held_out]
+        best = np.argmin(losses, axis=0)
+        left = np.stack(held_out)[best, :, np.arange(len(best))].T
+        correlations, ridge = _correlations(scaled), np.array(ALPHAS)[best]
+        errors = np.where(np.isfinite(scaled), _predict(scaled, correlations, ridge)[1], np.nan)
+        error = np.nanmedian(errors, axis=0)
+        return cls(centre, scale, correlations, ridge, error), _judged(left, errors / error)
 
     def residuals(self, values: Array) -> Array:
         """Return what is left of `values` (rows, sensors) after prediction, in scales of a sensor.
@@ -54,15 +61,17 @@ class Relations:
         A missing value is NaN, and the others are predicted without it, their residuals divided by
         how much larger the error then is; NaN, too, where it is more than `WORST` times as large.
         """
-        return _residuals((values - self.centre) / self.scale, self.correlations, self.ridge)
+        scaled = (values - self.centre) / self.scale
+        left, errors = _predict(scaled, self.correlations, self.ridge)
+        return _judged(left, errors / self.error)
 
 
 def _held_out(scaled: Array, alpha: float) -> Array:
-    """Return the residuals of each stretch by what the others taught."""
+    """Return what is left of each stretch after prediction by what the others taught."""
     out = np.empty_like(scaled)
     for rows in np.array_split(np.arange(len(scaled)), STRETCHES):
         taught = _correlations(np.delete(scaled, rows, axis=0))
-        out[rows] = _residuals(scaled[rows], taught, np.full(scaled.shape[1], alpha))
+        out[rows] = _predict(scaled[rows], taught, np.full(scaled.shape[1], alpha))[0]
     return out
 
 
@@ -74,24 +83,29 @@ def _correlations(scaled: Array) -> Array:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def _residuals(scaled: Array, correlations: Array, ridge: Array) -> Array:
-    """Predict the rows of each pattern of missing sensors with coefficients of its own."""
-    out = np.empty_like(scaled)
-    usual = _error(correlations, _coefficients(correlations, ridge))
+def _predict(scaled: Array, correlations: Array, ridge: Array) -> tuple[Array, Array]:
+    """Return what is left of each value, and the error to expect of it (both rows, sensors).
+
+    The rows of each pattern of missing sensors have coefficients of their own.
+    """
+    left, errors = np.empty_like(scaled), np.empty_like(scaled)
     patterns, which = np.unique(np.isfinite(scaled), axis=0, return_inverse=True)
     for i, known in enumerate(patterns):
         rows = which.reshape(-1) == i
         coefficients = _coefficients(correlations * np.outer(known, known), ridge)
-        growth = _error(correlations, coefficients) / usual
-        growth[growth > WORST] = np.nan
-        out[rows] = (scaled[rows] - _inputs(scaled[rows]) @ coefficients) / growth
-    return out
+        left[rows] = scaled[rows] - _inputs(scaled[rows]) @ coefficients
+        errors[rows] = _error(correlations, coefficients)
+    return left, errors
 
 
 def _error(correlations: Array, coefficients: Array) -> Array:
     """Return the standard deviation of what is left of each target (targets,)."""
     left = np.eye(len(correlations)) - coefficients
     return np.asarray(np.sqrt(np.maximum(((correlations @ left) * left).sum(axis=0), 1e-12)))
+
+
+def _judged(left: Array, growth: Array) -> Array:
+    return np.where(growth <= WORST, left / growth, np.nan)
 
 
 def _inputs(scaled: Array) -> Array:

@@ -4,7 +4,7 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from enms_core.detection import ForestDetector, rarity
-from enms_core.detection.forest import SAMPLE, TREES, _Forest
+from enms_core.detection.isolation import SAMPLE, TREES, Forest
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def detector(ring):
 def test_inside_the_range_the_score_is_scikit_learns():
     values = np.random.default_rng(1).normal(size=(700, 3))
     theirs = IsolationForest(n_estimators=TREES, max_samples=SAMPLE, random_state=0).fit(values)
-    ours = _Forest.grow(values)
+    ours = Forest.grow(values)
     np.testing.assert_allclose(ours.score(values), -theirs.score_samples(values), atol=1e-9)
 
 
 def test_beyond_the_range_the_score_rises_with_distance():
-    forest = _Forest.grow(np.random.default_rng(1).normal(size=(700, 2)))
+    forest = Forest.grow(np.random.default_rng(1).normal(size=(700, 2)))
     far = np.column_stack([np.array([3.5, 5.0, 10.0, 100.0, 1e6]), np.zeros(5)])
     assert (np.diff(forest.score(far)) > 0).all()
 
@@ -51,6 +51,22 @@ def test_no_row_is_rarer_than_the_reference_can_tell(ring, detector):
     short = ForestDetector().fit(ring[:400])
     assert rarity(detector.surprise(absurd)[0]) == "warning"
     assert rarity(short.surprise(absurd)[0]) == "info"
+
+
+def test_a_reference_too_short_for_an_alarm_is_refused(ring):
+    assert ForestDetector().fit(ring[:200]).held_out_.shape == (100,)
+    with pytest.raises(ValueError, match=r"^too few rows: 199, give 200"):
+        ForestDetector().fit(ring[:199])
+
+
+def test_a_sensor_may_stand_still_in_the_half_it_grows_on(ring):
+    step = ring[:400].assign(step=(np.arange(400) >= 360) * 1.0)
+    assert ForestDetector().fit(step).predict(step.assign(step=3.0)).shape == (400,)
+
+
+def test_many_rows_are_scored_as_few(ring, detector):
+    many = pd.concat([ring] * 3, ignore_index=True)
+    assert (detector.surprise(many)[:6000] == detector.surprise(ring)).all()
 
 
 def test_the_window_it_judges_is_not_learned(ring, detector):

@@ -97,6 +97,14 @@ def missing_values_are_survived(make, normal):
     assert detector.contributions(judged).where(judged.isna()).isna().all(axis=None)
 
 
+def absurd_values_are_survived(make, normal):
+    absurd = normal.copy()
+    absurd.iloc[500, 1], absurd.iloc[1200, 0], absurd.iloc[1300, 1] = 1e300, 1e300, -1e300
+    train, judged = split(absurd)
+    flags = make().fit(train).predict(judged)
+    assert np.delete(flags, np.r_[200:230, 300:330]).mean() <= 0.02
+
+
 def a_constant_and_a_dead_sensor_are_named(make, normal):
     more = normal.assign(setpoint=6.0, dead=np.nan)
     train, judged = split(more)
@@ -185,6 +193,7 @@ CHECKS = (
     rows_to_come_change_nothing,
     judging_teaches_nothing,
     missing_values_are_survived,
+    absurd_values_are_survived,
     a_constant_and_a_dead_sensor_are_named,
     one_sensor_is_enough,
     units_do_not_matter,
