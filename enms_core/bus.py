@@ -34,6 +34,7 @@ from enms_core.store.times import iso
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0  # a Redis that does not answer for so long counts as gone
+AGAIN_S = 0.5  # and has so long to show that it is there after all
 POLL_S = 0.25  # how often the store is asked where nobody rings
 MOMENT_S = 0.025  # how long nobody minds to wait for Redis
 BATCH = 200
@@ -285,7 +286,9 @@ class Follower:
                     async for envelope in told:
                         yield envelope
             except GONE as error:
-                self._degrade(error)
+                only_we_were_slow = isinstance(error, TimeoutError) and await self._answers(AGAIN_S)
+                if not only_we_were_slow:
+                    self._degrade(error)
             except Unavailable as error:
                 log.warning("the store does not answer, the follower waits: %s", error)
                 await asyncio.sleep(POLL_S)
@@ -378,10 +381,10 @@ class Follower:
         updates = newest_values(names, rows, self._seen)
         return [Envelope.now(event, seq=None, epoch=self.epoch) for event in updates]
 
-    async def _answers(self) -> bool:
+    async def _answers(self, within: float = TIMEOUT_S) -> bool:
         try:
             async with await self._connect() as connected:
-                return bool(await _in_time(connected.ping()))
+                return bool(await _in_time(connected.ping(), within))
         except GONE:
             return False
 
@@ -419,12 +422,12 @@ def newest_values(
     ]
 
 
-async def _in_time(answer: Awaitable[Any]) -> Any:
+async def _in_time(answer: Awaitable[Any], seconds: float = TIMEOUT_S) -> Any:
     """Await what Redis answers.
 
     Not by its client's `socket_timeout`: on Python 3.11 that swallows the cancellation of a task.
     """
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(seconds):
         return await answer
 
 

@@ -6,6 +6,7 @@ asks at once where its socket is closed.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -19,6 +20,7 @@ from websockets.asyncio.client import ClientConnection
 
 BEAT_LATE_S, LOST_S, LOOK_S, ASK_S = 3.0, 15.0, 0.5, 2.0
 GUARD_S = 60.0  # against hanging; no promise
+GONE = (OSError, httpx.HTTPError, websockets.WebSocketException, TimeoutError)
 READY = {
     "events": [
         {
@@ -49,12 +51,12 @@ class Page:
         while True:
             try:
                 socket = await self.open()
-                try:
-                    await self._read(socket)
-                finally:
-                    socket.transport.abort()
-            except (OSError, httpx.HTTPError, websockets.WebSocketException, TimeoutError):
-                pass
+            except GONE:
+                await asyncio.sleep(LOOK_S)
+                continue
+            with contextlib.suppress(*GONE):
+                await self._read(socket)
+            socket.transport.abort()
             await self._until_another()
 
     async def open(self) -> ClientConnection:
@@ -72,6 +74,7 @@ class Page:
             subprotocols=["bokeh", found[1]],  # type: ignore[list-item]
             max_size=None,
             max_queue=1,
+            open_timeout=GUARD_S,
             ping_interval=None,
         )
         await self._until(socket, "ACK")

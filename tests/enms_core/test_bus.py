@@ -399,6 +399,20 @@ async def test_a_redis_that_hangs(sqlite_store, valkey, relaying):
     assert follower.states == ["connecting", "live", "degraded", "live"]
 
 
+async def test_a_process_that_stood_still_does_not_take_redis_for_lost(
+    sqlite_store, valkey, relaying
+):
+    relaying()
+    async with reader(sqlite_store, valkey) as follower:
+        await follower.live()
+        for _ in range(3):
+            time.sleep(bus.TIMEOUT_S + 0.2)  # noqa: ASYNC251 (nothing else can run)
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(tell_together, sqlite_store, range(1, 11))
+        await follower.has(10)
+    assert follower.states == ["connecting", "live"]
+
+
 async def test_a_store_that_goes_away_meanwhile(postgres, postgres_store, valkey, caplog):
     tell_together(postgres_store, range(1, 11))
     admin = sa.create_engine(postgres, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
