@@ -303,7 +303,7 @@ def post_action(ask: Ask) -> r.Done:
 
 def post_label(ask: Ask) -> r.Done:
     """Say what an anomaly was: true, false, or expected; the newest word counts."""
-    body: r.LabelIn = ask.body
+    body: r.Labelling = ask.body
     with ask.plant.store.write() as connection:
         told = triage.label(connection, ask.path.id, body.label, ask.person.name, body.note)
         state = anomalies.get(connection, ask.path.id).state
@@ -434,7 +434,7 @@ OPERATIONS = (
     _post(
         "/anomalies/{id}/{action}", "analyst", r.NoteIn, r.Done, post_action, in_path=r.WithAction
     ),
-    _post("/anomalies/{id}/label", "analyst", r.LabelIn, r.Done, post_label, in_path=r.WithId),
+    _post("/anomalies/{id}/label", "analyst", r.Labelling, r.Done, post_label, in_path=r.WithId),
     _post("/training", "analyst", r.TrainingIn, r.Queued, post_training, status=202),
     _post("/detections", "analyst", r.DetectionIn, r.Asked, post_detection, status=202),
     _post("/models/{id}/activate", "admin", None, r.Activated, post_activate, in_path=r.WithId),

@@ -160,7 +160,7 @@ class AnomalyIn(Struct, forbid_unknown_fields=True, kw_only=True):
     expected: Number | None = None
 
 
-class LabelIn(Struct, forbid_unknown_fields=True, kw_only=True):
+class Labelling(Struct, forbid_unknown_fields=True, kw_only=True):
     """What an anomaly was; of an expected one the note says why."""
 
     label: Label
