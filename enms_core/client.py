@@ -35,6 +35,7 @@ from enms_core.store.times import index_of, now_us, to_us
 from enms_core.training_job import TrainingJob
 
 if TYPE_CHECKING:
+    from enms_core.backtest import Backtest
     from enms_core.baseline import EnergyBaseline
     from enms_core.remote import RemotePlant
 
@@ -312,6 +313,25 @@ class Plant:
         with self.store.write() as connection:
             triage.label(connection, anomaly_id, label, by or _me(), note)
         self.bell.ring("events")
+
+    def backtest(
+        self,
+        machine: str,
+        detector: str = "stream",
+        start: When = "2000-01-01",
+        end: When | None = None,
+        *,
+        surprise: float | None = None,
+    ) -> "Backtest":
+        """Judge a labelled past again: precision, recall, false alarms, delay, energy found.
+
+        With `surprise` as if that began an episode: a setting can be tried before it is applied.
+        Nothing is kept. Raise ValueError for a machine without readings of energy.
+        """
+        from enms_core.backtest import backtest  # scikit-learn takes a second to import
+
+        found, span = self._span(machine, start, end)
+        return backtest(self.store, found, *span, detector=detector, surprise=surprise)
 
     def request_detection(
         self,

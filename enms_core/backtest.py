@@ -1,0 +1,164 @@
+"""What a detector would have told of a past that people have labelled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from enms_core.detection import DETECTORS
+from enms_core.detection.episode import Closed, Episode, EpisodeTracker, Opened
+from enms_core.detection.monitor import Monitor
+from enms_core.findings import LEARN_US
+from enms_core.plant import Machine
+from enms_core.store import Store, anomalies, models
+from enms_core.store import readings as stored
+from enms_core.store.times import index_of
+from enms_core.training import energy_metric
+from enms_core.watch import Watch, predict
+
+MONTH_S = 30 * 86_400.0
+EPISODES = ["started_at", "ended_at", "score", "delta_kwh", "label"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """How told episodes compare with labels; None where there is nothing to compare.
+
+    - `recall`: share of the anomalies labelled true that an episode overlaps.
+    - `precision`: share of the labelled episodes that overlap one labelled true. An episode that
+      nobody labelled counts in neither.
+    - `false_alarms_per_month`: episodes that overlap none labelled true, in 30 days. Those that
+      nobody has labelled count as false: what is labelled must be complete for it to mean much.
+    - `delay_s`: the median time from the start of one labelled true to its first episode.
+    - `kwh_found`: the energy of the anomalies labelled true that were found.
+    """
+
+    episodes: pd.DataFrame  # a row each: started_at, ended_at, score, delta_kwh, label
+    precision: float | None
+    recall: float | None
+    false_alarms_per_month: float
+    delay_s: float | None
+    kwh_found: float
+
+
+def compare(episodes: pd.DataFrame, labelled: pd.DataFrame, seconds: float) -> Backtest:
+    """Compare episodes with labelled anomalies over a span of so many seconds.
+
+    Both have started_at, ended_at (times; NaT for one that lasts) and delta_kwh, the second label,
+    too.
+
+    >>> at = pd.Timestamp("2026-10-05T10:00Z")
+    >>> told = pd.DataFrame({"started_at": [at, at + pd.Timedelta("3D")],
+    ...     "ended_at": [at + pd.Timedelta("2h"), at + pd.Timedelta("73h")],
+    ...     "score": 5.0, "delta_kwh": [8.0, 1.0]})
+    >>> known = pd.DataFrame({"started_at": [at - pd.Timedelta("30min")],
+    ...     "ended_at": [at + pd.Timedelta("1h")], "delta_kwh": [9.0], "label": ["true"]})
+    >>> found = compare(told, known, 15 * 86_400.0)
+    >>> found.recall, found.precision, found.false_alarms_per_month, found.delay_s, found.kwh_found
+    (1.0, 1.0, 2.0, 1800.0, 9.0)
+    """
+    hits = _overlaps(episodes, labelled)
+    is_true = (labelled["label"] == "true").to_numpy()
+    known = labelled[is_true]
+    met, is_labelled = np.any(hits & is_true, axis=1), np.any(hits, axis=1)
+    found = np.any(hits[:, is_true], axis=0)
+    told = episodes.assign(
+        label=np.where(met, "true", np.where(is_labelled, _first(hits, labelled), ""))
+    )
+    return Backtest(
+        episodes=told[EPISODES],
+        precision=float(met.sum() / is_labelled.sum()) if is_labelled.any() else None,
+        recall=float(found.mean()) if len(found) else None,
+        false_alarms_per_month=float((~met).sum() * MONTH_S / seconds),
+        delay_s=_delay(episodes, known, hits[:, is_true]),
+        kwh_found=float(known["delta_kwh"].to_numpy()[found].sum()),
+    )
+
+
+def _overlaps(episodes: pd.DataFrame, labelled: pd.DataFrame) -> "np.ndarray":
+    """Return (episodes, labelled): whether they have a time in common."""
+    a, b = (f["started_at"].to_numpy("datetime64[us]") for f in (episodes, labelled))
+    last = np.datetime64("9999-12-31", "us")
+    ends = [f["ended_at"].to_numpy("datetime64[us]") for f in (episodes, labelled)]
+    c, d = (np.where(np.isnat(end), last, end) for end in ends)
+    return np.asarray((a[:, None] <= d[None, :]) & (b[None, :] <= c[:, None]))
+
+
+def _first(hits: "np.ndarray", labelled: pd.DataFrame) -> "np.ndarray":
+    """Return the label of the first overlap of every episode; of no meaning where there is none."""
+    if not len(labelled):
+        return np.full(len(hits), "", dtype=object)
+    return np.asarray(labelled["label"].to_numpy(object)[hits.argmax(axis=1)])
+
+
+def _delay(episodes: pd.DataFrame, known: pd.DataFrame, hits: "np.ndarray") -> float | None:
+    delays = [
+        max(0.0, (episodes["started_at"][hits[:, i]].min() - start).total_seconds())
+        for i, start in enumerate(known["started_at"])
+        if hits[:, i].any()
+    ]
+    return float(np.median(delays)) if delays else None
+
+
+def backtest(
+    store: Store,
+    machine: Machine,
+    start_us: int,
+    end_us: int,
+    *,
+    detector: str = "stream",
+    surprise: float | None = None,
+) -> Backtest:
+    """Judge [start, end) again and compare what is told with the labels; nothing is kept.
+
+    `surprise` is how surprising a reading must be to begin an episode, by default as it is live.
+    What lies before the span teaches. ValueError for a span without readings of energy.
+    """
+    episodes = _episodes(store, machine, start_us, end_us, detector, surprise)
+    with store.read() as connection:
+        labelled = anomalies.labelled(connection, machine.id, start_us, end_us)
+    for name in ("started_at", "ended_at"):
+        labelled[name] = index_of(labelled[name].astype("Int64"))
+    return compare(episodes, labelled, (end_us - start_us) / 1e6)
+
+
+def _episodes(
+    store: Store,
+    machine: Machine,
+    start_us: int,
+    end_us: int,
+    detector: str,
+    surprise: float | None,
+) -> pd.DataFrame:
+    with store.read() as connection:
+        version = models.active(connection).get(machine.id)
+        wide = stored.frame(connection, machine.id, start_us - LEARN_US, end_us)
+    metric = energy_metric(wide.columns)
+    monitor = Monitor(metric, machine.factory.timezone)
+    monitor.detector = DETECTORS[detector](machine.factory.timezone)
+    if surprise is not None:
+        usual = monitor.tracker
+        instant, leave = max(surprise, usual.instant), min(surprise, usual.leave)
+        monitor.tracker = EpisodeTracker(
+            metric=metric, enter=surprise, instant=instant, leave=leave
+        )
+    watch = Watch(machine, monitor)
+    if version:
+        watch.follow(version)
+    values = wide[metric].dropna()
+    times = pd.DatetimeIndex(values.index).as_unit("us").asi8
+    expected = predict(watch, wide).reindex(values.index).to_numpy(float)
+    steps = monitor.take(times, values.to_numpy(float), expected).steps
+    found: dict[object, Episode] = {}
+    for step in [*steps, *(Closed(last) for last in [monitor.episode] if last)]:
+        if isinstance(step, Opened | Closed):
+            found[step.episode.started_at] = step.episode
+    rows = [
+        (e.started_at, e.ended_at, e.score, e.delta_kwh)
+        for e in found.values()
+        if e.started_at.timestamp() * 1e6 >= start_us
+    ]
+    frame = pd.DataFrame(rows, columns=EPISODES[:-1])
+    for name in ("started_at", "ended_at"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+    return frame
