@@ -69,6 +69,9 @@ class Stream(StreamGuard, WebSocketHandler):
         if self.enter() is not None:
             self.close(self.refused, "no right to this stream; send Authorization: Bearer TOKEN")
             return
+        server.current().audience.enter(self)
+        if self._is_cut:
+            return
         try:
             since = self._number("since")
             await self._choose(_names(self.get_query_argument("machines", "")))
@@ -227,7 +230,7 @@ class Stream(StreamGuard, WebSocketHandler):
         """Forget this client."""
         self._is_cut = True
         self.leave()
-        server.current().audience.remove(self)
+        server.current().audience.leave(self)
         self._outbox.clear()
         for task in self._tasks:
             task.cancel()
