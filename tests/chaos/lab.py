@@ -113,6 +113,7 @@ class Traffic:
         self._name = f"traffic-{time.time_ns()}"
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
+        self._told: list[dict[str, Any]] = []
         with self._store.read() as connection:
             self._first = events.last_seq(connection)
             self._machine_ids = [machine.id for machine in machines.all_machines(connection)]
@@ -130,9 +131,9 @@ class Traffic:
     async def __aexit__(self, *_: object) -> None:
         self.stop()
         await self._making
-        await self.all_got(self.newest)
-        for task in self._tasks:
-            task.cancel()
+        self._told = self.envelopes()
+        await self.all_got(self._told[-1]["seq"])
+        await ended(self._tasks)
         self._store.dispose()
 
     async def _make(self) -> None:
@@ -176,10 +177,12 @@ class Traffic:
 
     def figures(self) -> list[Figure]:
         """Return what the clients got wrong, all of them together."""
-        envelopes = self.envelopes()
-        accounts = [account(client, envelopes) for client in self.clients]
+        last = self._told[-1]["seq"]
         for client in self.clients:
-            for missing in sorted(set(client.wanted(envelopes)) - set(client.got)):
+            client.got = [event for event in client.got if event[0] <= last]
+        accounts = [account(client, self._told) for client in self.clients]
+        for client in self.clients:
+            for missing in sorted(set(client.wanted(self._told)) - set(client.got)):
                 print(f"{client.stream} lost {missing}; it has closed with {client.closes}")
         return [
             Figure("events that clients should get", sum(a.expected for a in accounts), least=1),
@@ -187,6 +190,14 @@ class Traffic:
             Figure("doubled", sum(a.doubled for a in accounts), most=0),
             Figure("out of order", sum(a.disordered for a in accounts), most=0),
         ]
+
+
+async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End tasks, and wait until their sockets are closed."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0.05)
 
 
 async def seconds_until(check: Callable[[], bool]) -> float:

@@ -54,9 +54,11 @@ class Page:
             except GONE:
                 await asyncio.sleep(LOOK_S)
                 continue
-            with contextlib.suppress(*GONE):
-                await self._read(socket)
-            socket.transport.abort()
+            try:
+                with contextlib.suppress(*GONE):
+                    await self._read(socket)
+            finally:
+                socket.transport.abort()
             await self._until_another()
 
     async def open(self) -> ClientConnection:
