@@ -41,8 +41,12 @@ QUICK = {
     "W8": 1,
     "W6": 4,
 }
-ALONE = {"R8": 1, "R8-password": 1, "D2": 3, "D3": 1}  # these start and stop plants of their own
-TOO_LONG = {"N1-client": "it lasts 35 s", "W2-end": "it lasts a minute"}
+ALONE = {"R8-password": 1, "D2": 3, "D3": 1}  # these start and stop plants of their own
+TOO_LONG = {
+    "R8": "as R8-password, and another start to compare with",
+    "N1-client": "it lasts 35 s",
+    "W2-end": "it lasts a minute",
+}
 
 
 @pytest.fixture(scope="module")

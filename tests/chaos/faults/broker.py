@@ -131,7 +131,12 @@ async def redis_absent(lab: Lab, n: int = 1) -> list[Figure]:
         with contextlib.closing(Valkey(lab.folder / f"absent-{i}")) as valkey:
             plant = lab.new_plant(f"without-redis-{i}", valkey.url)
             starts.append(await _without_redis(plant, valkey.start))
-    return await _of_starts(lab, starts)
+    usual = lab.new_plant("usual")
+    try:
+        beside = Figure("a start with Redis beside it", await _served(usual), unit="s")
+    finally:
+        usual.stop()
+    return [*_of_starts(starts), beside]
 
 
 async def redis_refuses(lab: Lab, n: int = 1) -> list[Figure]:
@@ -143,7 +148,7 @@ async def redis_refuses(lab: Lab, n: int = 1) -> list[Figure]:
             plant = lab.new_plant(f"refused-{i}", valkey.url_with("wrong"))
             mend = partial(client.config_set, "requirepass", "wrong")
             starts.append(await _without_redis(plant, mend))
-    return await _of_starts(lab, starts)
+    return _of_starts(starts)
 
 
 @dataclass(frozen=True)
@@ -181,16 +186,10 @@ async def _served(plant: Plant) -> float:
     return served
 
 
-async def _of_starts(lab: Lab, starts: list[Start]) -> list[Figure]:
-    usual = lab.new_plant("usual")
-    try:
-        usual_s = await _served(usual)
-    finally:
-        usual.stop()
+def _of_starts(starts: list[Start]) -> list[Figure]:
     return [
         *itertools.chain.from_iterable(start.figures for start in starts),
         worst("start until the page is served", [start.served_s for start in starts], 5.0),
-        Figure("a start with Redis beside it", usual_s, unit="s"),
         worst("live after Redis is there", [start.live_s for start in starts], 5.0),
     ]
 

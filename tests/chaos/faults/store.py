@@ -266,7 +266,7 @@ async def _fill_and_free(plant: Plant) -> Fill:
         stored = await stored_readings(rest)
         assert (await send()).status_code == 200
         await asyncio.to_thread(_fill, ballast)
-        for _ in range(60):
+        for _ in range(20):
             answer = await send()
             is_told = answer.status_code in (503, 507) and "full" in answer.json()["message"]
             fill.refused += is_told
