@@ -21,7 +21,7 @@ from enms_core.bus import Bell, locator
 from enms_core.events import Event
 from enms_core.plant import Factory, Machine
 from enms_core.store import Store, Unavailable, events, machines
-from tests.chaos.client import CHANNELS, Client, account, until
+from tests.chaos.client import CHANNELS, Client, account, ended, until
 from tests.chaos.plant import Plant
 from tests.chaos.producer import event
 
@@ -190,14 +190,6 @@ class Traffic:
             Figure("doubled", sum(a.doubled for a in accounts), most=0),
             Figure("out of order", sum(a.disordered for a in accounts), most=0),
         ]
-
-
-async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End tasks, and wait until their sockets are closed."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.05)
 
 
 async def seconds_until(check: Callable[[], bool]) -> float:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
-from tests.chaos.client import Client, until
+from tests.chaos.client import Client, ended, until
 from tests.chaos.lab import (
     GUARD_S,
     Fault,
     Figure,
     Lab,
     Traffic,
-    ended,
     seconds_until,
     until_state,
     worst,

@@ -10,7 +10,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection
 
 from tests.browser.visit import Visit, chromium
-from tests.chaos.client import until
+from tests.chaos.client import ended, until
 from tests.chaos.faults.clients import server_mb
 from tests.chaos.lab import (
     GUARD_S,
@@ -19,7 +19,6 @@ from tests.chaos.lab import (
     Figure,
     Lab,
     Traffic,
-    ended,
     p99,
     seconds_until,
     stored_readings,

@@ -161,7 +161,7 @@ def _killed_everywhere(lab: Lab, n: int) -> list[Figure]:
     kills = [_killed_in(step, lab, n, context) for step in STEPS]
     return [
         *(
-            Figure(f"kills in {step}", len(found), least=min(n, 9))
+            Figure(f"kills in {step}", len(found), least=min(n, 5))
             for step, found in zip(STEPS, kills, strict=True)
         ),
         Figure("half-written", sum(k.is_half for found in kills for k in found), 0),
