@@ -51,6 +51,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._clients: set[Client] = set()
+        self._present: set[Client] = set()  # those that are still asking or are going, too
         self._is_over = False
 
     def push(self, envelope: Envelope) -> None:
@@ -71,15 +72,28 @@ class Audience:
     def dismiss(self) -> None:
         """Let all clients go, and who still comes: this process ends, the next goes on."""
         self._is_over = True
-        for client in list(self._clients):
+        for client in list(self._present):
             self._send_away(client)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._present
+
+    def enter(self, client: Client) -> None:
+        """Note that a client is there."""
+        self._present.add(client)
+        if self._is_over:
+            self._send_away(client)
+
+    def leave(self, client: Client) -> None:
+        """Note that its connection is closed."""
+        self._present.discard(client)
+        self.remove(client)
 
     def add(self, client: Client) -> None:
         """Offer everything to this client from now on."""
-        if self._is_over:
-            self._send_away(client)
-        else:
-            self._clients.add(client)
+        self._clients.add(client)
 
     def remove(self, client: Client) -> None:
         """Offer nothing to this client any more."""

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 BOOT = str(uuid.uuid4())  # names this process: pages of another one load again
 STORE_PAUSE_S = 1.0
 WIRE_WAITS_S = 0.25
-FAREWELL_S = 0.3  # what is being answered is answered, and clients hear that they should go
+FAREWELL_S, LONGEST_FAREWELL_S = 0.3, 1.0  # what is asked is answered, clients hear to go
 
 
 @dataclass
@@ -95,7 +95,16 @@ def end_politely(server: Server) -> None:
 
 def _leave(server: Server, loop: asyncio.AbstractEventLoop) -> None:
     server.audience.dismiss()
-    loop.call_later(FAREWELL_S, loop.stop)
+    now = loop.time()
+    loop.call_at(now + FAREWELL_S, _stop, server, loop, now + LONGEST_FAREWELL_S)
+
+
+def _stop(server: Server, loop: asyncio.AbstractEventLoop, latest: float) -> None:
+    """Stop the loop as soon as all clients are gone."""
+    if server.audience.is_empty or loop.time() >= latest:
+        loop.stop()
+    else:
+        loop.call_later(FAREWELL_S / 10, _stop, server, loop, latest)
 
 
 def _migrate(plant: Plant) -> None:

@@ -38,6 +38,7 @@ AGAIN_S = 0.5  # and has so long to show that it is there after all
 POLL_S = 0.25  # how often the store is asked where nobody rings
 MOMENT_S = 0.025  # how long nobody minds to wait for Redis
 BATCH = 200
+FAIR = 20  # messages that are read before whatever else waits has its turn
 KEEP = 20_000  # events that the stream holds; older ones are in the store
 
 Locate = Callable[[], str | None]  # the URL of Redis as it is now, None when there is none
@@ -320,7 +321,11 @@ class Follower:
     async def _heard(self, pubsub: Any) -> AsyncGenerator[Envelope]:
         """Yield what is published, until a number is missing or all was still for a while."""
         tick = time.monotonic() + 2 * POLL_S
+        read = 0
         while time.monotonic() < tick:
+            read += 1
+            if read % FAIR == 0:
+                await asyncio.sleep(0)  # what has arrived is read without waiting for anything
             message = await _in_time(pubsub.get_message(timeout=tick - time.monotonic()))
             if not message or message["type"] != "message":
                 continue

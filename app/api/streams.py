@@ -68,6 +68,9 @@ class Stream(StreamGuard, WebSocketHandler):
         if self.enter() is not None:
             self.close(self.refused, "no right to this stream; send Authorization: Bearer TOKEN")
             return
+        server.current().audience.enter(self)
+        if self._is_cut:
+            return
         try:
             since = self._number("since")
             self._listen_to(_names(self.get_query_argument("channels", "")))
@@ -245,7 +248,7 @@ class Stream(StreamGuard, WebSocketHandler):
         """Forget this client."""
         self._is_cut = True
         self.leave()
-        server.current().audience.remove(self)
+        server.current().audience.leave(self)
         self._outbox.clear()
         for task in self._tasks:
             task.cancel()

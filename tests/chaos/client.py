@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatch
@@ -115,3 +115,10 @@ async def until(check: Callable[[], bool], seconds: float) -> bool:
     while not check() and time.monotonic() < end:  # noqa: ASYNC110 (nothing tells it)
         await asyncio.sleep(0.02)
     return check()
+
+
+async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End tasks and wait for it, whatever they say."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -21,7 +21,7 @@ from enms_core.bus import Bell, locator
 from enms_core.events import Event
 from enms_core.plant import Factory, Machine
 from enms_core.store import Store, Unavailable, events, machines
-from tests.chaos.client import CHANNELS, Client, account, until
+from tests.chaos.client import CHANNELS, Client, account, ended, until
 from tests.chaos.plant import Plant
 from tests.chaos.producer import event
 
@@ -113,6 +113,7 @@ class Traffic:
         self._name = f"traffic-{time.time_ns()}"
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
+        self._told: list[dict[str, Any]] = []
         with self._store.read() as connection:
             self._first = events.last_seq(connection)
             self._machine_ids = [machine.id for machine in machines.all_machines(connection)]
@@ -130,9 +131,9 @@ class Traffic:
     async def __aexit__(self, *_: object) -> None:
         self.stop()
         await self._making
-        await self.all_got(self.newest)
-        for task in self._tasks:
-            task.cancel()
+        self._told = self.envelopes()
+        await self.all_got(self._told[-1]["seq"])
+        await ended(self._tasks)
         self._store.dispose()
 
     async def _make(self) -> None:
@@ -176,10 +177,12 @@ class Traffic:
 
     def figures(self) -> list[Figure]:
         """Return what the clients got wrong, all of them together."""
-        envelopes = self.envelopes()
-        accounts = [account(client, envelopes) for client in self.clients]
+        last = self._told[-1]["seq"]
         for client in self.clients:
-            for missing in sorted(set(client.wanted(envelopes)) - set(client.got)):
+            client.got = [event for event in client.got if event[0] <= last]
+        accounts = [account(client, self._told) for client in self.clients]
+        for client in self.clients:
+            for missing in sorted(set(client.wanted(self._told)) - set(client.got)):
                 print(f"{client.stream} lost {missing}; it has closed with {client.closes}")
         return [
             Figure("events that clients should get", sum(a.expected for a in accounts), least=1),

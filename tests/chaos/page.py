@@ -18,6 +18,8 @@ import httpx
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from tests.chaos.client import ended
+
 BEAT_LATE_S, LOST_S, LOOK_S, ASK_S = 3.0, 15.0, 0.5, 2.0
 GUARD_S = 60.0  # against hanging; no promise
 GONE = (OSError, httpx.HTTPError, websockets.WebSocketException, TimeoutError)
@@ -54,9 +56,11 @@ class Page:
             except GONE:
                 await asyncio.sleep(LOOK_S)
                 continue
-            with contextlib.suppress(*GONE):
-                await self._read(socket)
-            socket.transport.abort()
+            try:
+                with contextlib.suppress(*GONE):
+                    await self._read(socket)
+            finally:
+                socket.transport.abort()
             await self._until_another()
 
     async def open(self) -> ClientConnection:
@@ -92,12 +96,14 @@ class Page:
         heard = time.monotonic()
         while True:
             patch = asyncio.create_task(self._until(socket, "PATCH-DOC"))
-            while not (await asyncio.wait({patch}, timeout=BEAT_LATE_S))[0]:
-                is_lost = time.monotonic() - heard > LOST_S
-                if await self._is_another() or is_lost:
-                    patch.cancel()
-                    return
-            await patch
+            try:
+                while not (await asyncio.wait({patch}, timeout=BEAT_LATE_S))[0]:
+                    is_lost = time.monotonic() - heard > LOST_S
+                    if await self._is_another() or is_lost:
+                        return
+                await patch
+            finally:
+                await ended([patch])
             heard = time.monotonic()
             self.patches += 1
             if len(self.lived) < len(self.loads_s):

@@ -15,7 +15,13 @@ from tests.chaos import plant
 from tests.chaos.faults import FAULTS, clients
 from tests.chaos.lab import Lab
 
-pytestmark = [pytest.mark.kill, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.kill,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    # a socket that a fault has cut is closed when nobody holds it any more
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 OF_THE_MACHINE = ("s", "ms", "MB", "%", "/s")
 QUICK = {
@@ -23,7 +29,7 @@ QUICK = {
     "R4": 4,
     "R5": 2,
     "R6": 1000,
-    "N1": 3,
+    "N1": 2,
     "C2": 1000,
     "W1": 1,
     "W2": 2,
@@ -35,8 +41,12 @@ QUICK = {
     "W8": 1,
     "W6": 4,
 }
-ALONE = {"R8": 1, "R8-password": 1, "D2": 3, "D3": 1}  # these start and stop plants of their own
-TOO_LONG = {"N1-client": "it lasts 35 s", "W2-end": "it lasts a minute"}
+ALONE = {"R8-password": 1, "D2": 3, "D3": 1}  # these start and stop plants of their own
+TOO_LONG = {
+    "R8": "as R8-password, and another start to compare with",
+    "N1-client": "it lasts 35 s",
+    "W2-end": "it lasts a minute",
+}
 
 
 @pytest.fixture(scope="module")

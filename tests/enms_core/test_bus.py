@@ -229,6 +229,20 @@ async def test_newest_values_pass_without_a_number(sqlite_store, valkey, relayin
         assert [envelope for envelope in follower.got if envelope.seq is None] == sent
 
 
+async def test_a_flood_of_newest_values_leaves_others_their_turn(sqlite_store, valkey):
+    async with reader(sqlite_store, valkey) as follower:
+        await follower.live()
+        with valkey.client() as client, client.pipeline(transaction=False) as pipe:
+            for _ in range(2000):
+                pipe.publish("metric.updated", newest(power_kw=1.0).to_json())
+            pipe.execute()
+        turns = 0
+        while len(follower.got) < 2000:
+            await asyncio.sleep(0)
+            turns += 1
+    assert turns > 2000 / bus.FAIR / 2
+
+
 async def test_another_plant_on_the_same_redis_is_not_heard(
     sqlite_store, valkey, relaying, tmp_path
 ):

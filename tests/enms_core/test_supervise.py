@@ -81,7 +81,7 @@ def gone(processes, seconds):
 class Plant:
     """A supervised plant in a process of its own."""
 
-    def __init__(self, home, *more):
+    def __init__(self, home, *more, output=subprocess.PIPE):
         self.home = home
         for name, code in SCRIPTS.items():
             (home / f"{name}.py").write_text(code)
@@ -91,7 +91,7 @@ class Plant:
             cwd=home,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -127,9 +127,9 @@ class Plant:
 def start(tmp_path):
     plants = []
 
-    def start_plant(*more, home=tmp_path):
+    def start_plant(*more, home=tmp_path, **options):
         home.mkdir(exist_ok=True)
-        plants.append(Plant(home, *more))
+        plants.append(Plant(home, *more, **options))
         return plants[-1]
 
     yield start_plant
@@ -168,6 +168,22 @@ def test_a_part_that_ends_by_itself_is_told_until_it_is_too_often(start):
     kinds = [alert["alert_type"] for alert in plant.told()]
     assert kinds == ["part_restarted", "part_failing"]
     assert plant.told()[-1]["severity"] == "critical"
+
+
+@pytest.mark.kill
+@pytest.mark.skipif(not LINUX, reason="only Linux has a file that is always full")
+def test_a_full_disk_ends_neither_supervisor_nor_parts(start, tmp_path):
+    (tmp_path / "logs").mkdir()
+    for name in ("supervisord", "broker", "engine"):
+        (tmp_path / "logs" / f"{name}.log").symlink_to("/dev/full")
+    with open("/dev/full", "w") as full:
+        plant = start(output=full)
+    eventually(lambda: all(plant.pids(["broker", "engine"])))
+    broker, killed = plant.pids(["broker", "engine"])
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: plant.pids(["engine"])[0] not in (killed, None))
+    assert plant.pids(["broker"]) == [broker]
+    assert plant.popen.poll() is None
 
 
 @pytest.mark.kill

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import psutil
 
 from enms_core import broker
 from enms_core.events import SystemAlert
@@ -161,15 +162,18 @@ async def many_clients(lab: Lab, n: int = 500) -> list[Figure]:
     ):
         await asyncio.sleep(2.0)
         await crowd.look(anew=True)
-        first = traffic.newest
+        server = psutil.Process(plant.pid_of("server"))
+        first, busy = traffic.newest, sum(server.cpu_times()[:2])
         await asyncio.sleep(WATCHED_S)
         told = traffic.newest - first
         traffic.stop()
         seen = await crowd.seen(told * n)
+        busy = sum(server.cpu_times()[:2]) - busy
     return [
         *traffic.figures(),
         Figure("events a second", told / WATCHED_S, least=9.0, unit="/s"),
         Figure("messages that came, of all that should", seen["messages"] / (told * n), least=1.0),
+        Figure("server's CPU for a message", 1e3 * busy / (seen["messages"] or 1), unit="ms"),
         Figure("p50 from commit to client", seen["p50"], unit="ms"),
         Figure("p99 from commit to client", seen["p99"], 100.0, unit="ms"),
         Figure("longest", seen["max"], 500.0, unit="ms"),

@@ -4,8 +4,17 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
-from tests.chaos.client import Client, until
-from tests.chaos.lab import GUARD_S, Fault, Figure, Lab, Traffic, seconds_until, until_state, worst
+from tests.chaos.client import Client, ended, until
+from tests.chaos.lab import (
+    GUARD_S,
+    Fault,
+    Figure,
+    Lab,
+    Traffic,
+    seconds_until,
+    until_state,
+    worst,
+)
 from tests.chaos.plant import Plant
 from tests.chaos.proxy import Proxy
 from tests.chaos.valkey import Valkey
@@ -55,8 +64,7 @@ async def half_open_client(lab: Lab, n: int = 3) -> list[Figure]:
         following = [asyncio.create_task(client.run()) for client in far]
         await until(lambda: all(client.connects for client in far), GUARD_S)
         proxy.is_silent = True
-        for task in following:
-            task.cancel()  # the line tells the server nothing of it
+        await ended(following)  # the line tells the server nothing of it
         assert _clients(plant) == n + 1
         took = await seconds_until(lambda: _clients(plant) == 1)
     return [*traffic.figures(), worst("noticed by the server", [took], HALF_OPEN_S)]

@@ -10,7 +10,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection
 
 from tests.browser.visit import Visit, chromium
-from tests.chaos.client import until
+from tests.chaos.client import ended, until
 from tests.chaos.faults.clients import server_mb
 from tests.chaos.lab import (
     GUARD_S,
@@ -38,8 +38,7 @@ async def stalled_pages(lab: Lab, n: int = 20) -> list[Figure]:
         reading = [asyncio.create_task(Page(plant.url).run()) for _ in range(PAGES)]
         await seconds_until(lambda: plant.detail()["connections"]["page"] == PAGES)
         usual = await _growth(plant, n)
-        for task in reading:
-            task.cancel()
+        await ended(reading)
         stalled = await _stalled(plant)
         grown = await _growth(plant, n)
         held = _open(plant, stalled)
@@ -96,8 +95,7 @@ async def server_killed(lab: Lab, n: int = 50) -> list[Figure]:
         await until(lambda: all(page.lived[-1] > killed for page in pages), 2 * GUARD_S)
         back = [page.lived[-1] - killed for page in pages]
         await traffic.recovery()
-        for task in tasks:
-            task.cancel()
+        await ended(tasks)
     again = [len(page.loads_s) - count for page, count in zip(pages, loads, strict=True)]
     return [
         *traffic.figures(),
@@ -166,6 +164,8 @@ async def server_restarted(lab: Lab, n: int = 5) -> list[Figure]:
     plant = lab.plant
     exits: list[float] = []
     acknowledged, over = [0], asyncio.Event()
+    async with httpx.AsyncClient(base_url=f"{plant.url}/api/v1", timeout=GUARD_S) as rest:
+        before = await stored_readings(rest)
     async with Traffic(plant) as traffic:
         sending = asyncio.create_task(_send_readings(plant, acknowledged, over))
         for _ in range(n):
@@ -182,7 +182,7 @@ async def server_restarted(lab: Lab, n: int = 5) -> list[Figure]:
     codes = [code for client in traffic.clients for code in client.closes]
     closes = [code for code in codes if code != TRY_AGAIN]  # so says a server that starts
     async with httpx.AsyncClient(base_url=f"{plant.url}/api/v1", timeout=GUARD_S) as rest:
-        stored = await stored_readings(rest)
+        stored = await stored_readings(rest) - before
     return [
         *traffic.figures(),
         Figure("acknowledged readings", acknowledged[0], least=10 * n),

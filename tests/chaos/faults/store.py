@@ -161,7 +161,7 @@ def _killed_everywhere(lab: Lab, n: int) -> list[Figure]:
     kills = [_killed_in(step, lab, n, context) for step in STEPS]
     return [
         *(
-            Figure(f"kills in {step}", len(found), least=min(n, 9))
+            Figure(f"kills in {step}", len(found), least=min(n, 5))
             for step, found in zip(STEPS, kills, strict=True)
         ),
         Figure("half-written", sum(k.is_half for found in kills for k in found), 0),
@@ -266,7 +266,7 @@ async def _fill_and_free(plant: Plant) -> Fill:
         stored = await stored_readings(rest)
         assert (await send()).status_code == 200
         await asyncio.to_thread(_fill, ballast)
-        for _ in range(60):
+        for _ in range(20):
             answer = await send()
             is_told = answer.status_code in (503, 507) and "full" in answer.json()["message"]
             fill.refused += is_told
