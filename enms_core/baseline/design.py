@@ -1,0 +1,221 @@
+"""The columns of the regression: what drives energy, and how its effect bends and varies.
+
+Temperature acts along a line that bends at balance temperatures (change points: ASHRAE Guideline
+14-2014, annex D), at once and by its mean over a day; differently by time of day and in busy hours
+(time of week and temperature: Mathieu et al., IEEE Trans. Smart Grid 2, 2011). Load by season is a
+Fourier series. All other drivers are linear; one that is only ever 0 or 1, such as a holiday or a
+mode of the operating calendar, acts by time of day.
+"""
+
+# ruff: noqa: N803, N806 - X is what scikit-learn calls it
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from enms_core.baseline.calendar import Week, day_of_year, harmonics
+
+Array = npt.NDArray[Any]  # of floats
+Ints = npt.NDArray[np.int64]
+TEMPERATURES = ("temperature_c", "temperature")  # names of its column, in degC
+RECENT_US = 24 * 3_600_000_000  # a day: how far the thermal mass of a building remembers
+SEASON_DAYS = 330  # of load, to tell season from chance
+TIMES_OF_DAY = 2  # harmonics
+YEAR = harmonics(2 * np.pi * np.arange(366) / 365.25, 4)
+SLOW = [0, 1, 4, 5]  # the columns of YEAR that turn once or twice
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows ready for columns; nothing is missing in them."""
+
+    slot: Ints  # of the week
+    day: Ints  # since 1970
+    drivers: Array  # (n, drivers) without the temperature
+    temperature: Array  # (n,) degC; of no columns where none is known
+    recent: Array  # (n,) degC; its mean over the day before, by what is usual at the time
+
+    def __getitem__(self, at: "Ints | npt.NDArray[np.bool_]") -> "Rows":
+        return Rows(*(part[at] for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Design:
+    """How rows become columns, as learned in `fit`."""
+
+    week: Week
+    names: list[str]  # of the columns of X
+    temperature: int  # which of them it is; -1 for none
+    modes: list[int]  # which of the other drivers are only ever 0 or 1
+    usual: Array  # (drivers, slots of a day): what a missing driver counts as
+    busy: Array  # (slots,) 1.0 where load is above the middle, else 0.0
+    knots: list[float]  # balance temperatures
+    groups: list[str]
+
+    def rows(self, index: pd.DatetimeIndex, X: Array) -> Rows:
+        """Return the rows of X (n, drivers), missing values replaced by what is usual."""
+        slot, day = self.week.place(index)
+        usual = self.usual[:, slot % self.week.per_day].T
+        X = np.where(np.isfinite(X), X, usual)
+        if self.temperature < 0:
+            return Rows(slot, day, X, np.empty((len(X), 0)), np.empty((len(X), 0)))
+        value = X[:, self.temperature]
+        recent = _recent(index, value - usual[:, self.temperature])
+        recent += self.usual[self.temperature].mean()
+        return Rows(slot, day, np.delete(X, self.temperature, axis=1), value, recent)
+
+    def blocks(self, rows: Rows) -> list[Array]:
+        """Return the columns, all ones first and then by group, each (n, k)."""
+        return [np.ones((len(rows.slot), 1)), *(GROUPS[group](self, rows) for group in self.groups)]
+
+
+def starting_design(names: list[str], week: Week, slot: Ints, X: Array) -> Design:
+    """Return the design without knots and groups, for drivers X (n, drivers) in these slots."""
+    at = next((names.index(name) for name in TEMPERATURES if name in names), -1)
+    others = np.delete(X, at, axis=1) if at >= 0 else X
+    modes = [i for i, c in enumerate(others.T) if set(np.unique(c[np.isfinite(c)])) == {0.0, 1.0}]
+    means = np.array([c[np.isfinite(c)].mean() for c in X.T])
+    usual = np.tile(means[:, None], week.per_day)
+    if at >= 0:
+        usual[at] = _by_time_of_day(slot % week.per_day, X[:, at], usual[at])
+    return Design(week, names, at, modes, usual, np.zeros(week.slots), [], [])
+
+
+def groups_of(design: Design, days: int) -> list[str]:
+    """Return the groups that rows over so many days, with these drivers, can have."""
+    groups = ["drivers"]
+    if design.temperature >= 0:
+        groups.append("temperature")
+        if design.week.per_day > 1:
+            groups += ["day before", "temperature by hour"]
+        groups.append("temperature in busy hours")
+    return [*groups, "season"] if days >= SEASON_DAYS else groups
+
+
+def _by_time_of_day(moment: Ints, value: Array, else_: Array) -> Array:
+    known = np.isfinite(value)
+    count = np.bincount(moment[known], minlength=len(else_))
+    total = np.bincount(moment[known], value[known], len(else_))
+    return np.where(count > 0, total / np.maximum(count, 1), else_)
+
+
+def bent(temperature: Array, knots: list[float]) -> Array:
+    """Return degrees below the first knot, between knots and above the last (n, knots + 1).
+
+    >>> bent(np.array([5.0, 15.0, 30.0]), [12.0, 20.0]).tolist()
+    [[7.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 8.0, 10.0]]
+    """
+    if not knots or not temperature.size:
+        return temperature.reshape(len(temperature), -1)
+    below = np.maximum(knots[0] - temperature, 0.0)
+    ends = [*knots[1:], np.inf]
+    above = [np.clip(temperature, a, b) - a for a, b in zip(knots, ends, strict=True)]
+    return np.column_stack([below, *above])
+
+
+def main_terms(design: Design) -> list[tuple[str, int]]:
+    """Return the drivers as a person writes them, and where each stands among the columns."""
+    others = [n for i, n in enumerate(design.names) if i != design.temperature]
+    terms = [(name, 1 + i) for i, name in enumerate(others)]
+    if design.temperature < 0:
+        return terms
+    first = 1 + len(others) + len(design.modes) * (1 + 2 * _times_of_day(design.week))
+    bends = _bends(design.names[design.temperature], design.knots)
+    return terms + [(bend, first + i) for i, bend in enumerate(bends)]
+
+
+def _bends(name: str, knots: list[float]) -> list[str]:
+    """Return the columns of `bent` in words.
+
+    >>> _bends("temperature_c", [12.0, 20.0])
+    ['max(0, 12.0 - temperature_c)', 'min(8.0, max(0, temperature_c - 12.0))',
+     'max(0, temperature_c - 20.0)']
+    """
+    if not knots:
+        return [name]
+    middle = [f"min({b - a:.1f}, max(0, {name} - {a:.1f}))" for a, b in pairwise(knots)]
+    return [f"max(0, {knots[0]:.1f} - {name})", *middle, f"max(0, {name} - {knots[-1]:.1f})"]
+
+
+def busy_slots(slot: Ints, y: Array, slots: int) -> Array:
+    """Return 1.0 for the slots of the week whose mean load is above the middle, else 0.0."""
+    count = np.bincount(slot, minlength=slots)
+    mean = np.bincount(slot, y, slots) / np.maximum(count, 1)
+    low, high = np.quantile(mean[count > 0], [0.1, 0.9])
+    busy: Array = ((count > 0) & (mean > (low + high) / 2)).astype(float)
+    return busy
+
+
+def _recent(index: pd.DatetimeIndex, value: Array) -> Array:
+    """Return the mean of the rows of the 24 hours up to each row, in whatever order they are."""
+    time = index.as_unit("us").asi8
+    order = np.argsort(time, kind="stable")
+    time = time[order]
+    run = np.concatenate([[0.0], np.cumsum(value[order])])
+    first = np.searchsorted(time, time - RECENT_US, side="right")
+    last = np.arange(1, len(time) + 1)
+    mean = np.empty(len(time))
+    mean[order] = (run[last] - run[first]) / (last - first)
+    return mean
+
+
+def _times(left: Array, right: Array) -> Array:
+    """Return all products of a column of each (n, k m)."""
+    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+
+
+def _drivers(design: Design, rows: Rows) -> Array:
+    of_day = np.hstack([_busy(design, rows), _hour(design, rows)])
+    return np.hstack([rows.drivers, _times(rows.drivers[:, design.modes], of_day)])
+
+
+def _temperature(design: Design, rows: Rows) -> Array:
+    return bent(rows.temperature, design.knots)
+
+
+def _day_before(design: Design, rows: Rows) -> Array:
+    return bent(rows.recent, design.knots)
+
+
+def _by_hour(design: Design, rows: Rows) -> Array:
+    return _times(_temperature(design, rows), _hour(design, rows))
+
+
+def _by_busy(design: Design, rows: Rows) -> Array:
+    return _times(_temperature(design, rows), _busy(design, rows))
+
+
+def _season(design: Design, rows: Rows) -> Array:
+    year = YEAR[day_of_year(rows.day)]
+    by_hour = _times(year[:, SLOW], _hour(design, rows))
+    return np.hstack([year, _times(year, _busy(design, rows)), by_hour])
+
+
+def _busy(design: Design, rows: Rows) -> Array:
+    return design.busy[rows.slot][:, None]
+
+
+def _hour(design: Design, rows: Rows) -> Array:
+    per_day = design.week.per_day
+    angle = 2 * np.pi * np.arange(per_day) / per_day
+    return harmonics(angle, _times_of_day(design.week))[rows.slot % per_day]
+
+
+def _times_of_day(week: Week) -> int:
+    return min(TIMES_OF_DAY, (week.per_day - 1) // 2)
+
+
+GROUPS: dict[str, Callable[[Design, Rows], Array]] = {
+    "drivers": _drivers,
+    "temperature": _temperature,
+    "day before": _day_before,
+    "temperature by hour": _by_hour,
+    "temperature in busy hours": _by_busy,
+    "season": _season,
+}
+VARIED = tuple(GROUPS)[2:]  # groups that only vary the effect of the others
