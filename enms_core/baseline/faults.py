@@ -75,7 +75,8 @@ def _explained(columns: Array, slot: Ints, y: Array, keep: Bools, week: Week) ->
 def _distance(left: Array, levels: Array, slot: Ints, day: Ints) -> Array:
     """Return the mean distance of each day from the nearest of the days of the week."""
     levels = levels[:, slot % levels.shape[1]]
-    return np.min([_by_day(np.abs(left - level), day) for level in levels], axis=0)
+    nearest: Array = np.min([_by_day(np.abs(left - level), day) for level in levels], axis=0)
+    return nearest
 
 
 def _usual(off: Array, load: Array) -> Array:
