@@ -80,9 +80,9 @@ def day_of_year(day: Ints) -> Ints:
 
 
 def harmonics(angle: Array, count: int) -> Array:
-    """Return sine and cosine of 1 to `count` times the angle (n, 2 count)."""
-    turns = angle[:, None] * np.arange(1, count + 1)
-    return np.hstack([np.sin(turns), np.cos(turns)])
+    """Return sine, then cosine, of 1 to `count` times the angle (2 count, n)."""
+    turns = np.arange(1, count + 1)[:, None] * angle
+    return np.vstack([np.sin(turns), np.cos(turns)])
 
 
 def holiday(index: pd.DatetimeIndex, place: str) -> Array:

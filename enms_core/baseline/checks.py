@@ -57,7 +57,7 @@ def coverage(used: pd.DatetimeIndex) -> float:
 
 
 def _enough(used: pd.DatetimeIndex) -> None:
-    days = used.normalize().nunique()
+    days = len(np.unique(used.tz_localize(None).as_unit("s").asi8 // 86400))
     least = LEAST_DAILY_ROWS if len(used) == days > 1 else LEAST_ROWS
     if days < LEAST_DAYS or len(used) < least:
         raise ValueError(

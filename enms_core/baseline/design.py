@@ -7,7 +7,7 @@ Fourier series. All other drivers are linear; one that is only ever 0 or 1, such
 mode of the operating calendar, acts by time of day.
 """
 
-# ruff: noqa: N803, N806 - X is what scikit-learn calls it
+# ruff: noqa: N803 - X is what scikit-learn calls it
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ TEMPERATURES = ("temperature_c", "temperature")  # names of its column, in degC
 RECENT_US = 24 * 3_600_000_000  # a day: how far the thermal mass of a building remembers
 SEASON_DAYS = 330  # of load, to tell season from chance
 TIMES_OF_DAY = 2  # harmonics
-YEAR = harmonics(2 * np.pi * np.arange(366) / 365.25, 4)
-SLOW = [0, 1, 4, 5]  # the columns of YEAR that turn once or twice
+YEAR = harmonics(2 * np.pi * np.arange(366) / 365.25, 4)  # by day of the year
+SLOW = [0, 1, 4, 5]  # those of YEAR that turn once or twice
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Rows:
 
     slot: Ints  # of the week
     day: Ints  # since 1970
-    drivers: Array  # (n, drivers) without the temperature
-    temperature: Array  # (n,) degC; of no columns where none is known
+    drivers: Array  # (drivers, n) without the temperature
+    temperature: Array  # (n,) degC, or (0, n) where none is known
     recent: Array  # (n,) degC; its mean over the day before, by what is usual at the time
 
     def __getitem__(self, at: "Ints | npt.NDArray[np.bool_]") -> "Rows":
-        return Rows(*(part[at] for part in vars(self).values()))
+        return Rows(*(part[..., at] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,24 @@ class Design:
     temperature: int  # which of them it is; -1 for none
     modes: list[int]  # which of the other drivers are only ever 0 or 1
     usual: Array  # (drivers, slots of a day): what a missing driver counts as
-    busy: Array  # (slots,) 1.0 where load is above the middle, else 0.0
+    busy: Array  # (slots,) usual load of the kind of slot, 0 on average, within -1 to 1
     knots: list[float]  # balance temperatures
     groups: list[str]
 
     def rows(self, index: pd.DatetimeIndex, X: Array) -> Rows:
         """Return the rows of X (n, drivers), missing values replaced by what is usual."""
         slot, day = self.week.place(index)
-        usual = self.usual[:, slot % self.week.per_day].T
-        X = np.where(np.isfinite(X), X, usual)
+        usual = self.usual[:, slot % self.week.per_day]
+        values = np.where(np.isfinite(X.T), X.T, usual)
         if self.temperature < 0:
-            return Rows(slot, day, X, np.empty((len(X), 0)), np.empty((len(X), 0)))
-        value = X[:, self.temperature]
-        recent = _recent(index, value - usual[:, self.temperature])
-        recent += self.usual[self.temperature].mean()
-        return Rows(slot, day, np.delete(X, self.temperature, axis=1), value, recent)
+            return Rows(slot, day, values, values[:0], values[:0])
+        at, others = self.temperature, np.delete(values, self.temperature, axis=0)
+        recent = _recent(index, values[at] - usual[at]) + self.usual[at].mean()
+        return Rows(slot, day, others, values[at], recent)
 
     def blocks(self, rows: Rows) -> list[Array]:
-        """Return the columns, all ones first and then by group, each (n, k)."""
-        return [np.ones((len(rows.slot), 1)), *(GROUPS[group](self, rows) for group in self.groups)]
+        """Return the columns, all ones first and then by group, each (k, n)."""
+        return [np.ones((1, len(rows.slot))), *(GROUPS[group](self, rows) for group in self.groups)]
 
 
 def starting_design(names: list[str], week: Week, slot: Ints, X: Array) -> Design:
@@ -105,17 +104,17 @@ def _by_time_of_day(moment: Ints, value: Array, else_: Array) -> Array:
 
 
 def bent(temperature: Array, knots: list[float]) -> Array:
-    """Return degrees below the first knot, between knots and above the last (n, knots + 1).
+    """Return degrees below the first knot, between knots and above the last (knots + 1, n).
 
     >>> bent(np.array([5.0, 15.0, 30.0]), [12.0, 20.0]).tolist()
-    [[7.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 8.0, 10.0]]
+    [[7.0, 0.0, 0.0], [0.0, 3.0, 8.0], [0.0, 0.0, 10.0]]
     """
     if not knots or not temperature.size:
-        return temperature.reshape(len(temperature), -1)
+        return temperature.reshape(-1, temperature.shape[-1])
     below = np.maximum(knots[0] - temperature, 0.0)
     ends = [*knots[1:], np.inf]
     above = [np.clip(temperature, a, b) - a for a, b in zip(knots, ends, strict=True)]
-    return np.column_stack([below, *above])
+    return np.vstack([below, *above])
 
 
 def main_terms(design: Design) -> list[tuple[str, int]]:
@@ -142,12 +141,12 @@ def _bends(name: str, knots: list[float]) -> list[str]:
     return [f"max(0, {knots[0]:.1f} - {name})", *middle, f"max(0, {name} - {knots[-1]:.1f})"]
 
 
-def busy_slots(slot: Ints, y: Array, slots: int) -> Array:
-    """Return 1.0 for the slots of the week whose mean load is above the middle, else 0.0."""
-    count = np.bincount(slot, minlength=slots)
-    mean = np.bincount(slot, y, slots) / np.maximum(count, 1)
-    low, high = np.quantile(mean[count > 0], [0.1, 0.9])
-    busy: Array = ((count > 0) & (mean > (low + high) / 2)).astype(float)
+def busyness(week: Week, slot: Ints, y: Array) -> Array:
+    """Return the usual load of the kind of each slot (slots,), less the mean, over its range."""
+    count = np.bincount(week.kind[slot], minlength=int(week.kind.max()) + 1)
+    total = np.bincount(week.kind[slot], y, len(count))
+    usual = np.where(count > 0, total / np.maximum(count, 1), y.mean())
+    busy: Array = ((usual - y.mean()) / max(np.ptp(usual), 1e-9))[week.kind]
     return busy
 
 
@@ -165,13 +164,13 @@ def _recent(index: pd.DatetimeIndex, value: Array) -> Array:
 
 
 def _times(left: Array, right: Array) -> Array:
-    """Return all products of a column of each (n, k m)."""
-    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+    """Return all products of a row of each (k m, n)."""
+    return (left[:, None] * right[None]).reshape(-1, left.shape[-1])
 
 
 def _drivers(design: Design, rows: Rows) -> Array:
-    of_day = np.hstack([_busy(design, rows), _hour(design, rows)])
-    return np.hstack([rows.drivers, _times(rows.drivers[:, design.modes], of_day)])
+    of_day = np.vstack([_busy(design, rows), _hour(design, rows)])
+    return np.vstack([rows.drivers, _times(rows.drivers[design.modes], of_day)])
 
 
 def _temperature(design: Design, rows: Rows) -> Array:
@@ -191,19 +190,19 @@ def _by_busy(design: Design, rows: Rows) -> Array:
 
 
 def _season(design: Design, rows: Rows) -> Array:
-    year = YEAR[day_of_year(rows.day)]
-    by_hour = _times(year[:, SLOW], _hour(design, rows))
-    return np.hstack([year, _times(year, _busy(design, rows)), by_hour])
+    year = YEAR[:, day_of_year(rows.day)]
+    by_hour = _times(year[SLOW], _hour(design, rows))
+    return np.vstack([year, _times(year, _busy(design, rows)), by_hour])
 
 
 def _busy(design: Design, rows: Rows) -> Array:
-    return design.busy[rows.slot][:, None]
+    return design.busy[None, rows.slot]
 
 
 def _hour(design: Design, rows: Rows) -> Array:
     per_day = design.week.per_day
     angle = 2 * np.pi * np.arange(per_day) / per_day
-    return harmonics(angle, _times_of_day(design.week))[rows.slot % per_day]
+    return harmonics(angle, _times_of_day(design.week))[:, rows.slot % per_day]
 
 
 def _times_of_day(week: Week) -> int:

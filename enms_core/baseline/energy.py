@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from enms_core.baseline.calendar import FOLDS, Week, folds_of, holiday, week_of
 from enms_core.baseline.checks import complete_rows, coverage, numeric, target_of
 from enms_core.baseline.choice import choose
-from enms_core.baseline.design import Design, Rows, busy_slots, groups_of, starting_design
+from enms_core.baseline.design import Design, Rows, busyness, groups_of, starting_design
 from enms_core.baseline.faults import faulty_days
 from enms_core.baseline.features import aware_index
 from enms_core.baseline.interval import band, slot_scale
@@ -106,7 +106,9 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
         """
         index, drivers = self._known(X)
         rows = self.design_.rows(index, drivers)
-        mean = self._mean(rows.slot, np.hstack(self.design_.blocks(rows)))
+        columns = np.vstack(self.design_.blocks(rows))
+        mean = self.solution_.levels[rows.slot] + self.solution_.columns @ columns + self.shift_
+        mean = np.asarray(np.maximum(mean, self.floor_))
         if not return_interval:
             return mean
         low, high = (mean + q * self.scale_[rows.slot] for q in self.quantiles_)
@@ -158,25 +160,20 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
         week, fold = design.week, folds_of(rows.day)
         design = replace(
             design,
-            busy=busy_slots(rows.slot, y, week.slots),
+            busy=busyness(week, rows.slot, y),
             groups=groups_of(design, int(rows.day[-1] - rows.day[0]) + 1),
         )
-        cell = fold * week.slots + rows.slot
-        order = np.argsort(cell, kind="stable")
-        choice = choose(design, rows[order], y[order], cell[order], FOLDS)
-        self.design_, self.alpha_, self.solution_ = choice.design, choice.alpha, choice.whole
+        order = np.lexsort((rows.slot, fold))
+        choice = choose(design, rows[order], y[order], fold[order], FOLDS)
+        self.design_, self.alpha_, self.solution_ = choice.design, choice.alpha, choice.found
         self.floor_ = 0.0 if y.min() >= 0.0 else -np.inf
-        columns = np.hstack(self.design_.blocks(rows))
-        unseen = choice.without.levels[fold, rows.slot]
-        unseen += (columns * choice.without.columns[fold]).sum(axis=1)
-        unseen = np.maximum(unseen, self.floor_)
-        self.scale_ = slot_scale(y - unseen, rows.slot, week.slots)
-        self.quantiles_ = band(y - unseen, self.scale_[rows.slot])
-        return self._mean(rows.slot, columns), unseen
-
-    def _mean(self, slot: Ints, columns: Array) -> Array:
-        mean = self.solution_.levels[slot] + columns @ self.solution_.columns
-        return np.asarray(np.maximum(mean, self.floor_))
+        seen, unseen = np.empty((2, len(y)))
+        seen[order], unseen[order] = choice.seen, choice.unseen
+        off = y - np.maximum(unseen, self.floor_)
+        self.shift_ = float(off.mean())
+        self.scale_ = slot_scale(off, rows.slot, week.slots)
+        self.quantiles_ = band(off - self.shift_, self.scale_[rows.slot])
+        return np.maximum(seen + self.shift_, self.floor_), y - off
 
 
 def _ranges(names: list[str], drivers: Array) -> dict[str, tuple[float, float]]:
@@ -215,6 +212,7 @@ LEARNED: dict[str, Callable[[Any], Any]] = {
     "design_": _read_design,
     "alpha_": float,
     "solution_": _read_solution,
+    "shift_": float,
     "floor_": float,
     "scale_": np.array,
     "quantiles_": np.array,

@@ -30,16 +30,16 @@ def faulty_days(rows: Rows, y: Array, week: Week) -> Bools:
     others stands still. What is far is judged by a model of the nearest four fifths of
     the days (concentration: Rousseeuw and van Driessen, Technometrics 41, 1999).
     """
-    day = np.unique(rows.day, return_inverse=True)[1]
+    day = np.cumsum(np.diff(rows.day, prepend=rows.day[0]) != 0)
     low, middle, high = np.quantile(y, [0.05, 0.5, 0.95])
     reach = high - low or np.inf  # where most load is the same, none can be far from usual
     tamed = np.clip(y, middle - 5 * reach, middle + 5 * reach)
-    columns = np.column_stack([np.ones(len(y)), _weather(rows), rows.drivers])
+    columns = np.vstack([np.ones(len(y)), _weather(rows), rows.drivers])
     stuck = _stuck(day, y)
     near = ~stuck
-    for used in (1, *[columns.shape[1]] * PASSES):  # the first without weather
-        found = _explained(columns[:, :used], rows.slot, tamed, near[day], week)
-        base = columns[:, :used] @ found.columns
+    for used in (1, *[len(columns)] * PASSES):  # the first without weather
+        found = _explained(columns[:used], rows.slot, tamed, near[day], week)
+        base = found.columns @ columns[:used]
         off = _distance(y - base, found.levels.reshape(7, -1), rows.slot, day)
         far = off / _usual(off, _by_day(base + found.levels[rows.slot], day))
         near = ~stuck & (far <= np.quantile(far, NEAREST))
@@ -50,7 +50,7 @@ def faulty_days(rows: Rows, y: Array, week: Week) -> Bools:
 
 def _weather(rows: Rows) -> Array:
     if not rows.temperature.size:
-        return np.empty((len(rows.slot), 0))
+        return np.empty((0, len(rows.slot)))
     return bent(rows.temperature, [float(q) for q in np.quantile(rows.temperature, [0.3, 0.7])])
 
 
@@ -67,9 +67,9 @@ def _stuck(day: Ints, y: Array) -> Bools:
 def _explained(columns: Array, slot: Ints, y: Array, keep: Bools, week: Week) -> Solution:
     at = np.flatnonzero(keep)
     at = at[np.argsort(slot[at], kind="stable")]
-    sums = Sums.of(columns[at], slot[at], y[at], 1, week.slots)
-    found = sums.solve(ALPHA, np.ones(columns.shape[1]), week.kind)
-    return Solution(found.levels[0], found.columns[0])
+    sums = Sums.of(columns[:, at], slot[at], y[at], 1, week.slots)
+    penalty = np.ones(len(columns))
+    return sums.reduce(ALPHA, week.kind).solve(penalty, np.arange(len(columns)))[0]
 
 
 def _distance(left: Array, levels: Array, slot: Ints, day: Ints) -> Array:

@@ -2,8 +2,8 @@
 
 Slots shrink towards their kind (time of day, weekday or weekend), kinds towards the mean. Both are
 eliminated from the normal equations first, where their blocks are diagonal; what remains is as
-small as there are columns. Sums add and subtract, so that every fold is predicted from the others
-without passing over the rows again.
+small as there are columns, and a part of it is the equations of a part of the columns. Sums add and
+subtract, so that every fold is predicted from the others without passing over the rows again.
 """
 
 from dataclasses import dataclass
@@ -26,57 +26,55 @@ class Solution:
     levels: Array  # (..., slots)
     columns: Array  # (..., p)
 
+    def __getitem__(self, fold: int) -> "Solution":
+        return Solution(self.levels[fold], self.columns[fold])
+
 
 @dataclass(frozen=True)
 class Sums:
     """Sums over rows by fold: all that a solution and its error need. Column 0 is all ones."""
 
-    weight: Array  # (..., slots)
-    target: Array  # (..., slots)
-    columns: Array  # (..., slots, p)
-    gram: Array  # (..., p, p)
-    cross: Array  # (..., p)
-    squares: Array  # (...)
+    weight: Array  # (folds, slots)
+    target: Array  # (folds, slots)
+    columns: Array  # (folds, slots, p)
+    gram: Array  # (folds, p, p)
+    cross: Array  # (folds, p)
+    squares: Array  # (folds,)
 
     @classmethod
     def of(cls, columns: Array, cell: Ints, y: Array, folds: int, slots: int) -> Self:
-        """Sum rows that are sorted by `cell`, which is fold * slots + slot."""
+        """Sum columns (p, n) and y (n,) of rows sorted by `cell`, which is fold * slots + slot."""
         edges = np.searchsorted(cell, np.arange(folds + 1) * slots)
-        parts = [slice(a, b) for a, b in pairwise(edges)]
+        parts = [(columns[:, a:b], y[a:b]) for a, b in pairwise(edges)]
         starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        by_cell = np.zeros((folds * slots, columns.shape[1]))
-        if len(starts):
-            by_cell[cell[starts]] = np.add.reduceat(columns, starts, axis=0)
+        by_cell = np.zeros((folds * slots, len(columns)))
+        by_cell[cell[starts]] = np.add.reduceat(columns, starts, axis=1).T
         return cls(
-            np.bincount(cell, minlength=folds * slots).reshape(folds, slots).astype(float),
+            by_cell[:, 0].reshape(folds, slots),
             np.bincount(cell, y, folds * slots).reshape(folds, slots),
             by_cell.reshape(folds, slots, -1),
-            np.array([columns[part].T @ columns[part] for part in parts]),
-            np.array([y[part] @ columns[part] for part in parts]),
-            np.array([y[part] @ y[part] for part in parts]),
+            np.array([part @ part.T for part, _ in parts]),
+            np.array([part @ own for part, own in parts]),
+            np.array([own @ own for _, own in parts]),
         )
 
     def total(self) -> "Sums":
-        """Return the sums over all folds, with a leading axis of one."""
+        """Return the sums over all folds, as of one."""
         return Sums(*(part.sum(axis=0, keepdims=True) for part in vars(self).values()))
 
     def others(self) -> "Sums":
         """Return, for every fold, the sums over the other folds."""
         return Sums(*(part.sum(axis=0) - part for part in vars(self).values()))
 
-    def pick(self, at: Ints) -> "Sums":
-        """Return the sums with these columns only."""
-        return Sums(
-            self.weight,
-            self.target,
-            self.columns[..., at],
-            self.gram[..., at[:, None], at],
-            self.cross[..., at],
-            self.squares,
-        )
+    def error(self, found: Solution) -> float:
+        """Return the sum of squared errors of a solution on these rows."""
+        level, b = found.levels, found.columns
+        own = self.weight * level + 2 * (_apply(self.columns, b) - self.target)
+        rest = _apply(self.gram, b) - 2 * self.cross
+        return float(self.squares.sum() + (level * own).sum() + (b * rest).sum())
 
-    def solve(self, alpha: float, penalty: Array, kind: Ints) -> Solution:
-        """Solve with `alpha` on slots and `penalty` (p,) on columns, as if of variance 1.
+    def reduce(self, alpha: float, kind: Ints) -> "Reduced":
+        """Eliminate the slots under the penalty `alpha`, and their kinds.
 
         `kind` (slots,) is the kind of every slot, numbered from 0 on.
         """
@@ -85,36 +83,47 @@ class Sums:
         rest = alpha * shrink  # what elimination of the slots leaves of a slot's sums
         kinds = 1 / ((self.weight * rest) @ member + alpha * KIND_SHARE)
         target = (self.target * rest) @ member
-        columns = member.T @ (self.columns * rest[..., None])  # (..., kinds, p)
+        columns = member.T @ (self.columns * rest[..., None])  # (folds, kinds, p)
         gram = self.gram - _square(self.columns, shrink) - _square(columns, kinds)
         right = self.cross - _times(self.columns, shrink * self.target)
         right = right - _times(columns, kinds * target)
-        gram = gram + np.eye(gram.shape[-1]) * self._ridge(penalty)[..., None, :]
-        found = np.linalg.solve(gram, right[..., None])[..., 0]
-        kind_levels = kinds * (target - _apply(columns, found))
-        base = kind_levels @ member.T
-        slots = shrink * (self.target - _apply(self.columns, found) - self.weight * base)
-        return Solution(base + slots, found)
+        return Reduced(self, member, shrink, kinds, target, columns, gram, right)
 
-    def error(self, found: Solution) -> Array:
-        """Return the sum of squared errors of a solution on these rows."""
-        level, b = found.levels, found.columns
-        fit = (self.target * level).sum(axis=-1) + (self.cross * b).sum(axis=-1)
-        own = (self.weight * level**2 + 2 * level * _apply(self.columns, b)).sum(axis=-1)
-        error: Array = self.squares - 2 * fit + own + (_apply(self.gram, b) * b).sum(axis=-1)
-        return error
-
-    def _ridge(self, penalty: Array) -> Array:
-        rows = self.gram[..., :1, 0]
-        mean = self.gram[..., 0, :] / np.maximum(rows, 1)
-        variance = np.diagonal(self.gram, axis1=-2, axis2=-1) / np.maximum(rows, 1) - mean**2
-        ridge: Array = penalty * np.maximum(variance, 0) + TINY * (1 + rows)
-        return ridge
+    def variance(self) -> Array:
+        """Return the variance of every column (folds, p)."""
+        rows = np.maximum(self.gram[:, :1, 0], 1)
+        squares = np.diagonal(self.gram, axis1=-2, axis2=-1) / rows
+        variance: Array = np.maximum(squares - (self.gram[:, 0] / rows) ** 2, 0.0)
+        return variance
 
 
-def blocked_error(sums: Sums, alpha: float, penalty: Array, kind: Ints) -> float:
-    """Return the sum of squared errors of every fold predicted from the others."""
-    return float(sums.error(sums.others().solve(alpha, penalty, kind)).sum())
+@dataclass(frozen=True)
+class Reduced:
+    """Normal equations of the columns alone, and how to find the levels again."""
+
+    sums: Sums
+    member: Array
+    shrink: Array
+    kinds: Array
+    target: Array
+    columns: Array
+    gram: Array
+    right: Array
+
+    def solve(self, penalty: Array, at: Ints) -> Solution:
+        """Solve for the columns `at`, the others being zero.
+
+        `penalty` (p,) is on columns as if of variance 1.
+        """
+        rows = self.sums.gram[:, :1, 0]
+        ridge = (penalty * self.sums.variance() + TINY * (1 + rows))[:, at]
+        gram = self.gram[:, at[:, None], at] + np.eye(len(at)) * ridge[:, None, :]
+        found = np.zeros_like(self.right)
+        found[:, at] = np.linalg.solve(gram, self.right[:, at, None])[..., 0]
+        kinds = self.kinds * (self.target - _apply(self.columns, found))
+        base = kinds @ self.member.T
+        left = self.sums.target - _apply(self.sums.columns, found) - self.sums.weight * base
+        return Solution(base + self.shrink * left, found)
 
 
 def _square(columns: Array, weight: Array) -> Array:
