@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from enms_core.baseline.calendar import Week, day_of_year, harmonics
+from enms_core.baseline.calendar import HOUR, Week, day_of_year, harmonics
 
 Array = npt.NDArray[Any]  # of floats
 Ints = npt.NDArray[np.int64]
@@ -90,8 +90,10 @@ def groups_of(design: Design, days: int) -> list[str]:
     groups = ["drivers"]
     if design.temperature >= 0:
         groups.append("temperature")
+        if design.week.minutes == HOUR:  # rows of minutes are predicted a few at a time
+            groups.append("day before")
         if design.week.per_day > 1:
-            groups += ["day before", "temperature by hour"]
+            groups.append("temperature by hour")
         groups.append("temperature in busy hours")
     return [*groups, "season"] if days >= SEASON_DAYS else groups
 

@@ -101,14 +101,17 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
 
         The index may be in any zone and order. A driver that is missing counts as its training
         mean, a temperature as the mean of its time of day, so that an expected value always exists.
-        The mean temperature of the day before a row is that of the rows given, so give these too.
+        For hourly rows the mean temperature of the day before is that of the rows given: give these
+        too. All else of a row depends on nothing but the row.
         ValueError for a naive index, or other columns than in `fit`.
         """
         index, drivers = self._known(X)
         rows = self.design_.rows(index, drivers)
         columns = np.vstack(self.design_.blocks(rows))
-        mean = self.solution_.levels[rows.slot] + self.solution_.columns @ columns + self.shift_
-        mean = np.asarray(np.maximum(mean, self.floor_))
+        # Not a matrix product: that of a row would depend on how many rows there are.
+        bent = np.sum(self.solution_.columns[:, None] * columns, axis=0)
+        mean: Array = bent + self.solution_.levels[rows.slot] + self.shift_
+        mean = np.maximum(mean, self.floor_)
         if not return_interval:
             return mean
         low, high = (mean + q * self.scale_[rows.slot] for q in self.quantiles_)

@@ -324,6 +324,15 @@ def test_rows_may_come_in_any_order(fitted):
         np.argsort(np.argsort(mixed.index))])  # fmt: skip
 
 
+def test_rows_of_minutes_do_not_depend_on_each_other():
+    X, _, y = plant(days=60, freq="15min")
+    model = EnergyBaseline().fit(X, y)
+    whole = model.predict(X)
+    for size in (1, 7, 211):
+        parts = [model.predict(X.iloc[at : at + size]) for at in range(0, 1000, size)]
+        np.testing.assert_array_equal(np.concatenate(parts)[:1000], whole[:1000])
+
+
 NEEDS_TIMES = "X is a table with a time-zone-aware index, which arrays do not have"
 ON_ARRAYS = (
     "check_complex_data",
