@@ -18,18 +18,21 @@ LEAST_DAYS, LEAST_ROWS, LEAST_DAILY_ROWS, LEAST_COVERAGE = 7, 100, 28, 0.5
 def numeric(X: pd.DataFrame) -> Array:
     """Return the drivers (n, drivers), infinite ones as missing; ValueError for other columns."""
     for name, kind in X.dtypes.items():
-        if not pd.api.types.is_numeric_dtype(kind):
+        if not _is_real(kind):
             raise ValueError(f"column not numeric: {name!r} is {kind}; drivers must be numbers")
     values: Array = X.to_numpy(dtype=float, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def target_of(y: "pd.Series[float] | Array", rows: int) -> Array:
-    """Return y (n,) as floats; ValueError for another shape."""
-    target = np.asarray(y, dtype=float)
+    """Return y (n,) as floats; ValueError for another shape or kind."""
+    target = y if isinstance(y, pd.Series) else np.asarray(y)
+    if not _is_real(target.dtype):
+        raise ValueError(f"y not numeric: it is {target.dtype}; energy must be numbers")
     if target.shape != (rows,):
         raise ValueError(f"wrong shape: y has shape {target.shape}, X has {rows} rows")
-    return target
+    values: Array = pd.Series(target).to_numpy(dtype=float, na_value=np.nan)
+    return values
 
 
 def complete_rows(index: pd.DatetimeIndex, X: Array, y: Array) -> Bools:
@@ -39,7 +42,7 @@ def complete_rows(index: pd.DatetimeIndex, X: Array, y: Array) -> Bools:
     good = np.isfinite(y) & np.isfinite(X).all(axis=1)
     used, values = index[good], y[good]
     _enough(used)
-    if np.ptp(values) <= 1e-9 * max(1.0, float(np.abs(values).max())):
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():
         raise ValueError(f"flat series: every value is {values[0]:g}; there is nothing to learn")
     share = coverage(used)
     if share < LEAST_COVERAGE:
@@ -54,6 +57,11 @@ def coverage(used: pd.DatetimeIndex) -> float:
     spacing = spacing_hours(used)
     span = (used[-1] - used[0]).total_seconds() / 3600 + spacing
     return min(1.0, float(len(used) * spacing / span))
+
+
+def _is_real(kind: Any) -> bool:
+    types = pd.api.types
+    return bool(types.is_numeric_dtype(kind) and not types.is_complex_dtype(kind))
 
 
 def _enough(used: pd.DatetimeIndex) -> None:

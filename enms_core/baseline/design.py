@@ -111,8 +111,8 @@ def bent(temperature: Array, knots: list[float]) -> Array:
     >>> bent(np.array([5.0, 15.0, 30.0]), [12.0, 20.0]).tolist()
     [[7.0, 0.0, 0.0], [0.0, 3.0, 8.0], [0.0, 0.0, 10.0]]
     """
-    if not knots or not temperature.size:
-        return temperature.reshape(-1, temperature.shape[-1])
+    if not knots or temperature.ndim == 2:
+        return np.atleast_2d(temperature)
     below = np.maximum(knots[0] - temperature, 0.0)
     ends = [*knots[1:], np.inf]
     above = [np.clip(temperature, a, b) - a for a, b in zip(knots, ends, strict=True)]
@@ -167,7 +167,8 @@ def _recent(index: pd.DatetimeIndex, value: Array) -> Array:
 
 def _times(left: Array, right: Array) -> Array:
     """Return all products of a row of each (k m, n)."""
-    return (left[:, None] * right[None]).reshape(-1, left.shape[-1])
+    shape = (len(left) * len(right), left.shape[-1])
+    return np.reshape(left[:, None] * right, shape)
 
 
 def _drivers(design: Design, rows: Rows) -> Array:

@@ -196,8 +196,9 @@ def _plain(value: Any) -> Any:
 
 
 def _read_design(raw: dict[str, Any]) -> Design:
-    arrays = {name: np.array(raw[name], dtype=float) for name in ("usual", "busy")}
-    return Design(**(raw | arrays | {"week": Week(**raw["week"])}))
+    week, busy = Week(**raw["week"]), np.array(raw["busy"])
+    usual = np.array(raw["usual"], dtype=float).reshape(-1, week.per_day)
+    return Design(**(raw | {"week": week, "busy": busy, "usual": usual}))
 
 
 def _read_solution(raw: dict[str, Any]) -> Solution:

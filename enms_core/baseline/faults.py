@@ -14,6 +14,7 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 FAR, LONG = 6.0, 3.5  # times the usual distance: of one day; on average over a week
 USUAL = 0.4  # quantile: low, so that faults do not make themselves usual
+ONE_A_DAY = 3.0  # so much wider do single readings stray than days of many
 NEAREST = 0.8
 LEAST = 0.1  # of the usual range of load
 MOST = 0.25  # of the days; more are no fault but another use
@@ -41,7 +42,8 @@ def faulty_days(rows: Rows, y: Array, week: Week) -> Bools:
         found = _explained(columns[:used], rows.slot, tamed, near[day], week)
         base = found.columns @ columns[:used]
         off = _distance(y - base, found.levels.reshape(7, -1), rows.slot, day)
-        far = off / _usual(off, _by_day(base + found.levels[rows.slot], day))
+        usual = _usual(off, _by_day(base + found.levels[rows.slot], day))
+        far = off / (usual if week.per_day > 1 else ONE_A_DAY * usual)
         near = ~stuck & (far <= np.quantile(far, NEAREST))
     least = np.where(_unusual_weather(rows, day), reach, LEAST * reach)
     bad = stuck | (_too_far(far) & (off > least))

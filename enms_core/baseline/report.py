@@ -21,7 +21,8 @@ class Fit:
 
     cv_rmse = sqrt(sum((y - p)^2) / (n - k)) / mean(y)
     and nmbe = sum(y - p) / (n - k) / mean(y) with k parameters, 0 where the
-    rows were not fitted. They are NaN where the mean of y is zero.
+    rows were not fitted. They are NaN where the mean of y is zero; load that feeds back counts by
+    the size of its mean in cv_rmse.
     """
 
     r2: float
@@ -70,10 +71,10 @@ def judged(y: Array, predicted: Array, parameters: int) -> Fit:
     squares, spread = float(residual @ residual), float(((y - mean) ** 2).sum())
     r2 = 1.0 - squares / spread if spread else float("nan")
     follows = _autocorrelation(residual)
-    if mean == 0.0:
+    if abs(mean) <= 1e-9 * float(np.abs(y).max()):
         return Fit(r2, float("nan"), float("nan"), follows, False)
-    cv_rmse, nmbe = (squares / free) ** 0.5 / mean, float(residual.sum()) / free / mean
-    passed = abs(cv_rmse) <= CV_RMSE_LIMIT and abs(nmbe) <= NMBE_LIMIT
+    cv_rmse, nmbe = (squares / free) ** 0.5 / abs(mean), float(residual.sum()) / free / mean
+    passed = cv_rmse <= CV_RMSE_LIMIT and abs(nmbe) <= NMBE_LIMIT
     return Fit(r2, cv_rmse, nmbe, follows, passed)
 
 

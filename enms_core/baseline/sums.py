@@ -113,10 +113,12 @@ class Reduced:
     def solve(self, penalty: Array, at: Ints) -> Solution:
         """Solve for the columns `at`, the others being zero.
 
-        `penalty` (p,) is on columns as if of variance 1.
+        `penalty` (p,) is on columns as if of variance 1. What is constant goes to column 0.
         """
-        rows = self.sums.gram[:, :1, 0]
-        ridge = (penalty * self.sums.variance() + TINY * (1 + rows))[:, at]
+        squares = np.diagonal(self.sums.gram, axis1=-2, axis2=-1)
+        ridge = penalty * self.sums.variance() + TINY * (1 + squares)
+        ridge[:, 0] *= TINY
+        ridge = ridge[:, at]
         gram = self.gram[:, at[:, None], at] + np.eye(len(at)) * ridge[:, None, :]
         found = np.zeros_like(self.right)
         found[:, at] = np.linalg.solve(gram, self.right[:, at, None])[..., 0]
