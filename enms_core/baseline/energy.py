@@ -2,8 +2,10 @@
 
 A ridge regression with a level for every slot of the week and temperature that bends at balance
 temperatures (see `design`), its shape chosen by the error on blocks of days it has not seen (see
-`choice`). Days that no load explains are left out first (see `faults`). As in OpenDSM, what limits
-its use is data: `warnings_` and `disqualification_`, named as scikit-learn names what is learned.
+`choice`). Days that no load explains are left out first (see `faults`). In the end the level is
+shifted so that energy adds up on the unseen blocks; the report shows their error before that. As in
+OpenDSM, what limits its use is data: `warnings_` and `disqualification_`, with the underscore of
+what scikit-learn's estimators learn.
 """
 
 # ruff: noqa: N803, N806 - X is what scikit-learn calls it
@@ -51,8 +53,8 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
     'level of the hour of week (mean 5.0) + 0.2 * production_per_h'
     >>> model.predict(X.iloc[12:14]).round(1).tolist()
     [27.8, 27.8]
-    >>> model.warnings_[0].message
-    '28 days are not a year: other seasons are unknown'
+    >>> model.warnings_[0].name, model.warnings_[0].message
+    ('less_than_a_year', '28 days are not a year: other seasons are unknown')
     """
 
     def __init__(self, holidays: str | None = None):
@@ -75,20 +77,19 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
         sound = ~faulty_days(rows, target, week)
         self.feature_names_in_ = np.array([str(name) for name in X.columns], dtype=object)
         self.n_features_in_ = X.shape[1]
-        seen, unseen = self._learn(design, rows[sound], target[sound])
+        used, own = rows[sound], target[sound]
+        seen, unseen = self._learn(design, used, own)
         parameters = week.slots + len(self.solution_.columns)
         self.report_ = BaselineReport(
-            n_rows=len(seen),
-            n_excluded=len(X) - len(seen),
+            n_rows=len(own),
+            n_excluded=len(X) - len(own),
             n_faulty_days=len(np.unique(rows.day[~sound])),
             n_parameters=parameters,
             days=int(rows.day[-1] - rows.day[0]) + 1,
             coverage=coverage(index[good]),
-            in_sample=judged(target[sound], seen, parameters),
-            out_of_sample=judged(target[sound], unseen, 0),
-            equation=equation(
-                self.design_, self.solution_, np.bincount(rows.slot, minlength=week.slots)
-            ),
+            in_sample=judged(own, seen, parameters),
+            out_of_sample=judged(own, unseen, 0),
+            equation=equation(self.design_, self.solution_, used.slot),
             ranges=_ranges(design.names, drivers[good][sound]),
         )
         self.warnings_, self.disqualification_ = notices(self.report_)

@@ -10,6 +10,7 @@ from enms_core.baseline.design import VARIED, Design, main_terms
 from enms_core.baseline.sums import Solution
 
 Array = npt.NDArray[Any]  # of floats
+Ints = npt.NDArray[np.int64]
 CV_RMSE_LIMIT, NMBE_LIMIT = 0.30, 0.10  # ASHRAE Guideline 14-2014, hourly data
 GOOD_COVERAGE = 0.9  # what OpenDSM asks for
 YEAR_DAYS = 330
@@ -78,14 +79,14 @@ def judged(y: Array, predicted: Array, parameters: int) -> Fit:
     return Fit(r2, cv_rmse, nmbe, follows, passed)
 
 
-def equation(design: Design, found: Solution, weight: Array) -> str:
+def equation(design: Design, found: Solution, slot: Ints) -> str:
     """Return the main effects as a formula, and in words what they vary with.
 
-    `weight` (slots,) says how often each slot of the week occurred.
+    `slot` (n,) is that of the rows learned from.
     """
-    slot = {1: "day", 24: "hour", 48: "half hour"}[design.week.per_day]
-    mean = found.columns[0] + np.average(found.levels, weights=weight)
-    text = f"level of the {slot} of week (mean {mean:.1f})"
+    called = {1: "day", 24: "hour", 48: "half hour"}[design.week.per_day]
+    mean = found.columns[0] + found.levels[slot].mean()
+    text = f"level of the {called} of week (mean {mean:.1f})"
     for term, at in main_terms(design):
         c = found.columns[at]
         text += f" {'-' if c < 0 else '+'} {abs(c):.3g} * {term}"
