@@ -44,7 +44,7 @@ def faulty_days(rows: Rows, y: Array, week: Week) -> Bools:
         off = _distance(y - base, found.levels.reshape(7, -1), rows.slot, day)
         usual = _usual(off, _by_day(base + found.levels[rows.slot], day))
         far = off / (usual if week.per_day > 1 else ONE_A_DAY * usual)
-        near = ~stuck & (far <= np.quantile(far, NEAREST))
+        near = ~stuck & (far <= _quantile(far, NEAREST))
     least = np.where(_unusual_weather(rows, day), reach, LEAST * reach)
     bad = stuck | (_too_far(far) & (off > least))
     return bad[day] if bad.mean() <= MOST else np.zeros(len(y), bool)
@@ -85,8 +85,13 @@ def _usual(off: Array, load: Array) -> Array:
     """Return the distance that is usual among days of low, of middle and of high load."""
     usual = np.empty(len(off))
     for third in np.array_split(np.argsort(load), 3):
-        usual[third] = np.quantile(off[third], USUAL)
+        usual[third] = _quantile(off[third], USUAL)
     return np.maximum(usual, 1e-9)
+
+
+def _quantile(value: Array, q: float) -> float:
+    at = int(q * (len(value) - 1))
+    return float(np.partition(value, at)[at])
 
 
 def _too_far(far: Array) -> Bools:

@@ -87,14 +87,9 @@ class Sums:
         gram = self.gram - _square(self.columns, shrink) - _square(columns, kinds)
         right = self.cross - _times(self.columns, shrink * self.target)
         right = right - _times(columns, kinds * target)
-        return Reduced(self, member, shrink, kinds, target, columns, gram, right)
-
-    def variance(self) -> Array:
-        """Return the variance of every column (folds, p)."""
-        rows = np.maximum(self.gram[:, :1, 0], 1)
-        squares = np.diagonal(self.gram, axis1=-2, axis2=-1) / rows
-        variance: Array = np.maximum(squares - (self.gram[:, 0] / rows) ** 2, 0.0)
-        return variance
+        return Reduced(
+            self, member, shrink, kinds, target, columns, gram, right, *_spread(self.gram)
+        )
 
 
 @dataclass(frozen=True)
@@ -109,23 +104,32 @@ class Reduced:
     columns: Array
     gram: Array
     right: Array
+    variance: Array  # of every column (folds, p)
+    least: Array  # penalty of every column: only against what is constant or collinear
 
     def solve(self, penalty: Array, at: Ints) -> Solution:
         """Solve for the columns `at`, the others being zero.
 
         `penalty` (p,) is on columns as if of variance 1. What is constant goes to column 0.
         """
-        squares = np.diagonal(self.sums.gram, axis1=-2, axis2=-1)
-        ridge = penalty * self.sums.variance() + TINY * (1 + squares)
-        ridge[:, 0] *= TINY
-        ridge = ridge[:, at]
-        gram = self.gram[:, at[:, None], at] + np.eye(len(at)) * ridge[:, None, :]
+        gram = self.gram[:, at[:, None], at]
+        diagonal = np.arange(len(at))
+        gram[:, diagonal, diagonal] += (penalty * self.variance + self.least)[:, at]
         found = np.zeros_like(self.right)
         found[:, at] = np.linalg.solve(gram, self.right[:, at, None])[..., 0]
         kinds = self.kinds * (self.target - _apply(self.columns, found))
         base = kinds @ self.member.T
         left = self.sums.target - _apply(self.sums.columns, found) - self.sums.weight * base
         return Solution(base + self.shrink * left, found)
+
+
+def _spread(gram: Array) -> tuple[Array, Array]:
+    """Return the variances, and least penalties, of columns with these products."""
+    rows = np.maximum(gram[:, :1, 0], 1)
+    squares = np.diagonal(gram, axis1=-2, axis2=-1)
+    least = TINY * (1 + squares)
+    least[:, 0] *= TINY
+    return np.maximum(squares / rows - (gram[:, 0] / rows) ** 2, 0.0), least
 
 
 def _square(columns: Array, weight: Array) -> Array:
