@@ -16,7 +16,7 @@ TRIED, MOST_KNOTS = 7, 2  # balance temperatures, even between the 5 % and 95 % 
 LEAST_SPREAD = 2.0  # K between these, else temperature stays straight
 ALPHA, ALPHAS = 16.0, (4.0, 16.0, 64.0)  # rows of its kind that each slot is mixed with
 FREE, TIED = 1e-3, 300.0  # penalties: main effects; what only varies them
-BETTER = 0.998  # a larger model must have at most so much of the error of a smaller one
+BETTER = 0.999  # a larger model must have at most so much of the error of a smaller one
 
 
 @dataclass(frozen=True)
