@@ -1,10 +1,10 @@
 """The columns of the regression: what drives energy, and how its effect bends and varies.
 
 Temperature acts along a line that bends at balance temperatures (change points: ASHRAE Guideline
-14-2014, annex D), at once and by its mean over a day; differently by time of day and in busy hours
-(time of week and temperature: Mathieu et al., IEEE Trans. Smart Grid 2, 2011). Load by season is a
-Fourier series. All other drivers are linear; one that is only ever 0 or 1, such as a holiday or a
-mode of the operating calendar, acts by time of day.
+14-2014, annex D), at once and by its means over the hours before; differently by time of day and in
+busy hours (time of week and temperature: Mathieu et al., IEEE Trans. Smart Grid 2, 2011). Load by
+season is a Fourier series. All other drivers are linear; one that is only ever 0 or 1, such as a
+holiday or a mode of the operating calendar, acts by time of day.
 """
 
 # ruff: noqa: N803 - X is what scikit-learn calls it
@@ -23,9 +23,10 @@ from enms_core.baseline.calendar import HOUR, Week, day_of_year, harmonics
 Array = npt.NDArray[Any]  # of floats
 Ints = npt.NDArray[np.int64]
 TEMPERATURES = ("temperature_c", "temperature")  # names of its column, in degC
-RECENT_US = 24 * 3_600_000_000  # a day: how far the thermal mass of a building remembers
+HOURS_US = 3_600_000_000
+REMEMBERED = (6, 24)  # hours: air and furniture, walls
 SEASON_DAYS = 330  # of load, to tell season from chance
-TIMES_OF_DAY = 2  # harmonics
+TIMES_OF_DAY = 3  # harmonics
 YEAR = harmonics(2 * np.pi * np.arange(366) / 365.25, 4)  # by day of the year
 SLOW = [0, 1, 4, 5]  # those of YEAR that turn once or twice
 
@@ -38,7 +39,7 @@ class Rows:
     day: Ints  # since 1970
     drivers: Array  # (drivers, n) without the temperature
     temperature: Array  # (n,) degC, or (0, n) where none is known
-    recent: Array  # (n,) degC; its mean over the day before, by what is usual at the time
+    recent: Array  # (2, n) degC; its means over the hours before, by what is usual at the time
 
     def __getitem__(self, at: "Ints | npt.NDArray[np.bool_]") -> "Rows":
         return Rows(*(part[..., at] for part in vars(self).values()))
@@ -91,7 +92,7 @@ def groups_of(design: Design, days: int) -> list[str]:
     if design.temperature >= 0:
         groups.append("temperature")
         if design.week.minutes == HOUR:  # rows of minutes are predicted a few at a time
-            groups.append("day before")
+            groups.append("hours before")
         if design.week.per_day > 1:
             groups.append("temperature by hour")
         groups.append("temperature in busy hours")
@@ -153,16 +154,17 @@ def busyness(week: Week, slot: Ints, y: Array) -> Array:
 
 
 def _recent(index: pd.DatetimeIndex, value: Array) -> Array:
-    """Return the mean of the rows of the 24 hours up to each row, in whatever order they are."""
+    """Return the means of the rows in the hours up to each row (2, n), in whatever order."""
     time = index.as_unit("us").asi8
     order = np.argsort(time, kind="stable")
     time = time[order]
     run = np.concatenate([[0.0], np.cumsum(value[order])])
-    first = np.searchsorted(time, time - RECENT_US, side="right")
     last = np.arange(1, len(time) + 1)
-    mean = np.empty(len(time))
-    mean[order] = (run[last] - run[first]) / (last - first)
-    return mean
+    means = np.empty((len(REMEMBERED), len(time)))
+    for mean, hours in zip(means, REMEMBERED, strict=True):
+        first = np.searchsorted(time, time - hours * HOURS_US, side="right")
+        mean[order] = (run[last] - run[first]) / (last - first)
+    return means
 
 
 def _times(left: Array, right: Array) -> Array:
@@ -180,8 +182,8 @@ def _temperature(design: Design, rows: Rows) -> Array:
     return bent(rows.temperature, design.knots)
 
 
-def _day_before(design: Design, rows: Rows) -> Array:
-    return bent(rows.recent, design.knots)
+def _hours_before(design: Design, rows: Rows) -> Array:
+    return np.vstack([bent(recent, design.knots) for recent in rows.recent])
 
 
 def _by_hour(design: Design, rows: Rows) -> Array:
@@ -194,7 +196,7 @@ def _by_busy(design: Design, rows: Rows) -> Array:
 
 def _season(design: Design, rows: Rows) -> Array:
     year = YEAR[:, day_of_year(rows.day)]
-    by_hour = _times(year[SLOW], _hour(design, rows))
+    by_hour = _times(year[SLOW], _hour(design, rows, most=2))
     return np.vstack([year, _times(year, _busy(design, rows)), by_hour])
 
 
@@ -202,20 +204,20 @@ def _busy(design: Design, rows: Rows) -> Array:
     return design.busy[None, rows.slot]
 
 
-def _hour(design: Design, rows: Rows) -> Array:
+def _hour(design: Design, rows: Rows, most: int = TIMES_OF_DAY) -> Array:
     per_day = design.week.per_day
     angle = 2 * np.pi * np.arange(per_day) / per_day
-    return harmonics(angle, _times_of_day(design.week))[:, rows.slot % per_day]
+    return harmonics(angle, _times_of_day(design.week, most))[:, rows.slot % per_day]
 
 
-def _times_of_day(week: Week) -> int:
-    return min(TIMES_OF_DAY, (week.per_day - 1) // 2)
+def _times_of_day(week: Week, most: int = TIMES_OF_DAY) -> int:
+    return min(most, (week.per_day - 1) // 2)
 
 
 GROUPS: dict[str, Callable[[Design, Rows], Array]] = {
     "drivers": _drivers,
     "temperature": _temperature,
-    "day before": _day_before,
+    "hours before": _hours_before,
     "temperature by hour": _by_hour,
     "temperature in busy hours": _by_busy,
     "season": _season,

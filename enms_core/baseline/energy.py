@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from enms_core.baseline.calendar import FOLDS, Week, folds_of, holiday, week_of
 from enms_core.baseline.checks import complete_rows, coverage, numeric, target_of
-from enms_core.baseline.choice import choose
+from enms_core.baseline.choice import Fold, choose
 from enms_core.baseline.design import Design, Rows, busyness, groups_of, starting_design
 from enms_core.baseline.faults import faulty_days
 from enms_core.baseline.features import aware_index
@@ -40,10 +40,10 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
     """Expected energy, or power, by hour of week and drivers.
 
     Every numeric column of X is a driver: `temperature_c` (or `temperature`, degC) with balance
-    temperatures and its mean over the day before, one that is only ever 0 or 1 (a holiday, a mode
-    of the operating calendar) by time of day, all others linear. X may have no columns: then the
-    calendar alone predicts. With `holidays`, an ISO 3166 code such as "DE" or "DE-BY", the public
-    holidays there are a driver too.
+    temperatures and its means over the hours before, one that is only ever 0 or 1 (a holiday, a
+    mode of the operating calendar) by time of day, all others linear. X may have no columns: then
+    the calendar alone predicts. With `holidays`, an ISO 3166 code such as "DE" or "DE-BY", the
+    public holidays there are a driver too.
 
     >>> times = pd.date_range("2026-09-07", periods=28 * 24, freq="1h", tz="Europe/Berlin")
     >>> made = np.where((times.hour >= 6) & (times.hour < 22), 100.0 + 7 * (times.day % 5), 0.0)
@@ -102,8 +102,8 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
 
         The index may be in any zone and order. A driver that is missing counts as its training
         mean, a temperature as the mean of its time of day, so that an expected value always exists.
-        For hourly rows the mean temperature of the day before is that of the rows given: give these
-        too. All else of a row depends on nothing but the row.
+        For hourly rows the mean temperature of the hours before is that of the rows given, so give
+        those of a day more. All else of a row depends on nothing but the row.
         ValueError for a naive index, or other columns than in `fit`.
         """
         index, drivers = self._known(X)
@@ -167,8 +167,10 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
             busy=busyness(week, rows.slot, y),
             groups=groups_of(design, int(rows.day[-1] - rows.day[0]) + 1),
         )
-        order = np.lexsort((rows.slot, fold))
-        choice = choose(design, rows[order], y[order], fold[order], FOLDS)
+        parts = [np.flatnonzero(fold == k) for k in range(FOLDS)]
+        parts = [part[np.argsort(rows.slot[part], kind="stable")] for part in parts]
+        choice = choose(design, [Fold(rows[part], y[part]) for part in parts])
+        order = np.concatenate(parts)
         self.design_, self.alpha_, self.solution_ = choice.design, choice.alpha, choice.found
         self.floor_ = 0.0 if y.min() >= 0.0 else -np.inf
         seen, unseen = np.empty((2, len(y)))

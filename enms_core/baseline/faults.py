@@ -69,7 +69,7 @@ def _stuck(day: Ints, y: Array) -> Bools:
 def _explained(columns: Array, slot: Ints, y: Array, keep: Bools, week: Week) -> Solution:
     at = np.flatnonzero(keep)
     at = at[np.argsort(slot[at], kind="stable")]
-    sums = Sums.of(columns[:, at], slot[at], y[at], 1, week.slots)
+    sums = Sums.of(columns[:, at], slot[at], y[at], week.slots)
     penalty = np.ones(len(columns))
     return sums.reduce(ALPHA, week.kind).solve(penalty, np.arange(len(columns)))[0]
 

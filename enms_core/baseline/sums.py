@@ -7,7 +7,6 @@ subtract, so that every fold is predicted from the others without passing over t
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +28,11 @@ class Solution:
     def __getitem__(self, fold: int) -> "Solution":
         return Solution(self.levels[fold], self.columns[fold])
 
+    def predict(self, slot: Ints, columns: Array) -> Array:
+        """Return what this, of one fold, expects of rows with these columns (p, n)."""
+        expected: Array = self.levels[slot] + self.columns @ columns
+        return expected
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -42,21 +46,20 @@ class Sums:
     squares: Array  # (folds,)
 
     @classmethod
-    def of(cls, columns: Array, cell: Ints, y: Array, folds: int, slots: int) -> Self:
-        """Sum columns (p, n) and y (n,) of rows sorted by `cell`, which is fold * slots + slot."""
-        edges = np.searchsorted(cell, np.arange(folds + 1) * slots)
-        parts = [(columns[:, a:b], y[a:b]) for a, b in pairwise(edges)]
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        by_cell = np.zeros((folds * slots, len(columns)))
-        by_cell[cell[starts]] = np.add.reduceat(columns, starts, axis=1).T
-        return cls(
-            by_cell[:, 0].reshape(folds, slots),
-            np.bincount(cell, y, folds * slots).reshape(folds, slots),
-            by_cell.reshape(folds, slots, -1),
-            np.array([part @ part.T for part, _ in parts]),
-            np.array([part @ own for part, own in parts]),
-            np.array([own @ own for _, own in parts]),
-        )
+    def of(cls, columns: Array, slot: Ints, y: Array, slots: int) -> Self:
+        """Sum columns (p, n) and y (n,) of the rows of one fold, sorted by slot."""
+        starts = np.flatnonzero(np.diff(slot, prepend=-1))
+        by_slot = np.zeros((slots, len(columns)))
+        by_slot[slot[starts]] = np.add.reduceat(columns, starts, axis=1).T
+        target = np.bincount(slot, y, slots)
+        parts = (by_slot[:, 0], target, by_slot, columns @ columns.T, columns @ y, np.dot(y, y))
+        return cls(*(np.asarray(part)[None] for part in parts))
+
+    @classmethod
+    def join(cls, folds: "list[Sums]") -> Self:
+        """Join the sums of folds along their first axis."""
+        parts = zip(*(vars(fold).values() for fold in folds), strict=True)
+        return cls(*(np.concatenate(part) for part in parts))
 
     def total(self) -> "Sums":
         """Return the sums over all folds, as of one."""

@@ -35,10 +35,15 @@ def slow(columns, slot, y, alpha, penalty):
 ALL = np.arange(3)
 
 
+def sums_of(columns, slot, fold, y):
+    parts = [fold == k for k in range(3)]
+    return Sums.join([Sums.of(columns[at].T, slot[at], y[at], 7) for at in parts])
+
+
 def test_solution_is_that_of_the_full_design():
     columns, slot, fold, y = sample()
     penalty = np.array([0.0, 1.0, 5.0])
-    sums = Sums.of(columns.T, fold * 7 + slot, y, 3, 7).total()
+    sums = sums_of(columns, slot, fold, y).total()
     found = sums.reduce(4.0, WEEK.kind).solve(penalty, ALL)[0]
     levels, b = slow(columns, slot, y, 4.0, penalty)
     np.testing.assert_allclose(found.columns, b, rtol=1e-5, atol=1e-5)
@@ -47,7 +52,7 @@ def test_solution_is_that_of_the_full_design():
 
 def test_error_is_that_of_predicting_each_fold_from_the_others():
     columns, slot, fold, y = sample()
-    sums = Sums.of(columns.T, fold * 7 + slot, y, 3, 7)
+    sums = sums_of(columns, slot, fold, y)
     penalty, slowly = np.array([0.0, 1.0, 1.0]), 0.0
     error = sums.error(sums.others().reduce(4.0, WEEK.kind).solve(penalty, ALL))
     for k in range(3):
@@ -59,9 +64,9 @@ def test_error_is_that_of_predicting_each_fold_from_the_others():
 
 def test_part_of_the_columns_needs_no_other_sums():
     columns, slot, fold, y = sample()
-    at, cell, penalty = np.array([0, 2]), fold * 7 + slot, np.array([0.0, 1.0, 5.0])
-    part = Sums.of(columns.T, cell, y, 3, 7).reduce(4.0, WEEK.kind).solve(penalty, at)
-    own = Sums.of(columns.T[at], cell, y, 3, 7).reduce(4.0, WEEK.kind).solve(penalty[at], ALL[:2])
+    at, penalty = np.array([0, 2]), np.array([0.0, 1.0, 5.0])
+    part = sums_of(columns, slot, fold, y).reduce(4.0, WEEK.kind).solve(penalty, at)
+    own = sums_of(columns[:, at], slot, fold, y).reduce(4.0, WEEK.kind).solve(penalty[at], ALL[:2])
     np.testing.assert_allclose(part.columns[:, at], own.columns, atol=1e-9)
     np.testing.assert_allclose(part.levels, own.levels, atol=1e-9)
     assert (part.columns[:, 1] == 0).all()
@@ -69,6 +74,6 @@ def test_part_of_the_columns_needs_no_other_sums():
 
 def test_empty_fold():
     columns, slot, fold, y = sample()
-    sums = Sums.of(columns.T, np.where(fold == 1, 2, fold) * 7 + slot, y, 3, 7)
+    sums = sums_of(columns[fold != 1], slot[fold != 1], fold[fold != 1], y[fold != 1])
     assert sums.weight[1].sum() == 0
     assert sums.squares[1] == 0
