@@ -48,8 +48,8 @@ class LoadForecaster(BaseEstimator):
     def fit(self, y: "pd.Series[float]") -> Self:
         """Learn from hourly mean load y (kW), tz-aware and in rising order.
 
-        ValueError, its first words naming the fault: naive index, unordered index, not hourly, no
-        load, too little history.
+        ValueError, its first words naming the fault: no series, naive index, unordered index, not
+        hourly, no load, too little history.
         """
         history = wall_clock(y)
         self.history_ = history

@@ -40,11 +40,12 @@ def driver_frame(wide: pd.DataFrame) -> pd.DataFrame:
 
 def aware_index(frame: pd.DataFrame) -> pd.DatetimeIndex:
     """Return the index of `frame`; raise ValueError unless it is a tz-aware DatetimeIndex."""
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
+    index = getattr(frame, "index", None)
+    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
             "naive index: rows need a DatetimeIndex with a time zone; use tz_localize or tz_convert"
         )
-    return frame.index
+    return index
 
 
 def _rate(counts: "pd.Series[float]") -> "pd.Series[float]":

@@ -9,7 +9,8 @@ import numpy as np
 from enms_core.forecasting.wall import DAY, WEEK, Array, Ints, Wall, day_of_year, weekday
 
 LOOKBACK = 4 * WEEK  # the oldest load that a forecast looks at
-PROFILES = (1, 2, 7)  # days ago whose 24 hours are seen
+PROFILES = (1, 7)  # days ago whose 24 hours are seen
+WEEKEND = (5, 6)  # follows the day before it in its own way
 SEASON = 400 * DAY  # of load: from here on each date of the year was seen
 LEAST_ORIGINS = 28  # days to learn from
 YEAR = 365.25  # days
@@ -83,7 +84,9 @@ def _columns(wall: Wall, origins: Ints) -> Array:
     level = level_before(wall, origins)[:, None]
     days = week.reshape(len(origins), 7, DAY)
     profiles = [days[:, -ago] - level for ago in PROFILES]
-    parts = [*profiles, days.mean(axis=2) - level, level, np.eye(7)[weekday(origins)]]
+    weekend = np.isin(weekday(origins), WEEKEND)[:, None] * profiles[0]
+    means = days.mean(axis=2) - level
+    parts = [*profiles, weekend, means, level, np.eye(7)[weekday(origins)]]
     if knows_season(wall):
         parts.append(_season(origins))
     return np.hstack(parts)

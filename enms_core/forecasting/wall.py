@@ -48,11 +48,13 @@ def wall_clock(y: "pd.Series[float]") -> Wall:
     """Return the latest three years of y (kW, tz-aware, hourly) on the wall clock.
 
     The hour that a clock change doubles is the mean of both, the one that it skips is a short gap.
-    ValueError, its first words naming the fault: naive index, unordered index, not hourly, no load.
+    Infinite values are missing. ValueError, its first words naming the fault: no series, naive
+    index, unordered index, not hourly, no load.
     """
     hours = wall_hours(_checked(y))
     start = max(int(hours[0]), int(hours[-1]) + 1 - LONGEST)
-    grid = pd.Series(y.to_numpy(float)).groupby(hours).mean()
+    values = pd.Series(y.to_numpy(dtype=float, na_value=np.nan))
+    grid = values.where(np.isfinite(values)).groupby(hours).mean()
     grid = grid.reindex(range(start, int(hours[-1]) + 1))
     load = _bridged(grid)
     if load.isna().all():
@@ -82,6 +84,8 @@ def day_of_year(hours: Ints) -> Ints:
 
 
 def _checked(y: "pd.Series[float]") -> pd.DatetimeIndex:
+    if not isinstance(y, pd.Series) or not pd.api.types.is_numeric_dtype(y):
+        raise ValueError("no series: load is a pandas Series of numbers, indexed by time")
     index = y.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(

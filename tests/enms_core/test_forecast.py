@@ -118,6 +118,7 @@ def test_gaps_are_not_zeros(load):
     gappy["2026-02-02":"2026-02-06"] = np.nan
     gappy[np.random.default_rng(2).random(len(gappy)) < 0.02] = np.nan
     gappy.iloc[-2:] = np.nan
+    gappy.iloc[1000] = np.inf
     ahead = LoadForecaster().fit(gappy).forecast(gappy, 24)
     came = load[ahead.index]
     assert (ahead["mean"] - came).abs().mean() < 0.08 * came.mean()
@@ -170,6 +171,9 @@ def test_long_gaps_are_filled_from_the_weeks_beside():
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
+        (lambda y: y.to_numpy(), "no series"),
+        (lambda y: y.to_frame(), "no series"),
+        (lambda y: y.astype(str), "no series"),
         (lambda y: y.tz_localize(None), "naive index"),
         (lambda y: y.iloc[::-1], "unordered index"),
         (lambda y: y.resample("15min").ffill(), "not hourly"),
