@@ -43,7 +43,7 @@ from enms_core.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 LIVE_BATCH = 20_000
-CARE_S = 5.0
+CARE_S = 2.0
 OUTLOOK_AFTER_S, OUTLOOK_EVERY_S = 60.0, 3600.0  # when forecasts that are due are asked for
 SNAPSHOT_S = 60.0
 SNAPSHOT_READINGS = 200_000
@@ -429,10 +429,10 @@ def _answer(engine: Engine, locate: Locate, stop: threading.Event) -> None:
 
 
 def _care(store: Store, locate: Locate, stop: threading.Event) -> None:
-    bell, ask_at = Bell(locate), time.monotonic() + OUTLOOK_AFTER_S
+    care, ask_at = jobs.Care(store, Bell(locate), locate), time.monotonic() + OUTLOOK_AFTER_S
     while not stop.wait(CARE_S):
         try:
-            jobs.care(store, bell, locate)
+            care.look()
             if time.monotonic() >= ask_at:
                 jobs.ask_for_forecasts(locate)
                 ask_at = time.monotonic() + OUTLOOK_EVERY_S

@@ -6,7 +6,8 @@ interrupted.
 """
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from redis import Redis
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 QUEUE = "enms:training"
 OUTLOOK = "outlook"  # the id of the one job that forecasts
 LEASE_S = 15.0
+SILENT = "The worker went silent; train again."
 LONGEST_S = 3600
 
 
@@ -121,14 +123,33 @@ def end(store: Store, bell: Bell, job_id: str, state: str, error: str = "") -> b
     return ended
 
 
-def care(store: Store, bell: Bell, locate: Locate) -> None:
-    """Queue again what waits unqueued; end what runs without a sign of life."""
-    with store.read() as connection:
-        active = jobs.listed(connection, ACTIVE, limit=1000)
-    silent = now_us() - int(LEASE_S * 1e6)
-    for job in active:
-        if job.state == "running" and (job.alive_at or 0) < silent:
-            end(store, bell, job.id, "interrupted", "The worker went silent; train again.")
-    waiting = [job for job in active if job.state == "queued"]
-    if waiting:
-        enqueue(locate, waiting)
+class Care:
+    """Sees to it that no job is forgotten; looks again and again."""
+
+    def __init__(
+        self,
+        store: Store,
+        bell: Bell,
+        locate: Locate,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._bell, self._locate, self._now = store, bell, locate, clock
+        self._signs: dict[str, tuple[int | None, float]] = {}  # job -> sign of life, seen when
+
+    def look(self) -> None:
+        """Queue again what waits unqueued; end what runs without a sign of life."""
+        with self._store.read() as connection:
+            active = jobs.listed(connection, ACTIVE, limit=1000)
+        running = [job for job in active if job.state == "running"]
+        self._signs = {job.id: self._sign(job) for job in running}
+        for job in running:
+            if self._now() - self._signs[job.id][1] >= LEASE_S:
+                end(self._store, self._bell, job.id, "interrupted", SILENT)
+        waiting = [job for job in active if job.state == "queued"]
+        if waiting:
+            enqueue(self._locate, waiting)
+
+    def _sign(self, job: Job) -> tuple[int | None, float]:
+        """Return the newest sign of life and when we saw it, by a clock that does not jump."""
+        known = self._signs.get(job.id)
+        return known if known and known[0] == job.alive_at else (job.alive_at, self._now())

@@ -21,7 +21,7 @@ def submit(store, valkey, machine, by="me"):
 
 
 def care(store, valkey):
-    jobs.care(store, SILENT, valkey.locate)
+    jobs.Care(store, SILENT, valkey.locate).look()
 
 
 def queue_of(valkey):
@@ -66,7 +66,7 @@ def test_a_job_waits_in_the_store_while_redis_is_away(store, plant, valkey):
     with pytest.raises(GONE):
         care(store, valkey)
     with pytest.raises(ConnectionError, match="no Redis yet"):
-        jobs.care(store, SILENT, lambda: None)
+        jobs.Care(store, SILENT, lambda: None).look()
     valkey.start()
     care(store, valkey)
     assert queue_of(valkey) == [job.id]
