@@ -50,7 +50,7 @@ def test_training_moves_in_its_cell_and_gives_a_model(executed):
     started = next(cell for cell in notebook.cells if "plant.train(" in cell.source)
     assert any("completed, version 2" in text for text in texts_of(started))
     shown = "\n".join(texts(notebook))
-    assert "on unseen weeks" in shown
+    assert "on unseen days" in shown
     assert "training.started" in shown
     assert "training.completed" in shown
 
