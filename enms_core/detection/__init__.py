@@ -6,7 +6,8 @@
 
 from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
 from enms_core.detection.reason import describe, severity
-from enms_core.detection.stream import Score, StreamDetector
+from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
+from enms_core.detection.stream import StreamDetector
 
 DETECTORS = {"stream": StreamDetector}
 
@@ -20,5 +21,7 @@ __all__ = [
     "Score",
     "StreamDetector",
     "describe",
+    "false_alarms_per_month",
     "severity",
+    "surprise_for",
 ]

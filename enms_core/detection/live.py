@@ -1,0 +1,237 @@
+"""One reading after another: the numbers of `Memory.take`, without arrays.
+
+Every sum is added in the order in which NumPy adds it for a whole block, every table is read as
+`numpy.interp` reads it; so both ways give the same numbers, and a full block is learned by the same
+code.
+"""
+
+from bisect import bisect_right
+from copy import copy
+from datetime import datetime
+from itertools import accumulate, pairwise
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from enms_core.detection.memory import Memory
+from enms_core.detection.news import OPEN
+from enms_core.detection.profile import DAY, HOUR, MONDAY, SLOTS, Floats
+from enms_core.detection.score import LEARNING, Score
+from enms_core.detection.signals import (
+    CLIP,
+    JUMP,
+    LONG,
+    LONGEST,
+    MIDDLE,
+    SHORT,
+    SINGLE,
+    STATE,
+    STATE_UNIT,
+    STEADY,
+    STILL,
+    SUPPORT,
+    VARIANCE,
+    WINDOWS,
+)
+from enms_core.detection.tails import EDGES
+
+FIRST, SECOND, _ = WINDOWS
+EDGE_LIST = EDGES.tolist()
+LAST_EDGE = EDGE_LIST[-1]
+
+Steps = list[tuple[float, float, float]]  # start, surprise there, rise
+
+
+class Live:
+    """The open block of a memory: what holds in it, and what runs on from reading to reading."""
+
+    __slots__ = (
+        "above", "after", "all_centres", "all_scales", "all_slopes", "below", "before", "centre",
+        "edges", "episodes", "fine", "half", "high", "hour", "last", "least", "level", "low",
+        "memory", "nonnegative", "number", "offset", "offset_until", "on", "range", "ready",
+        "rows", "scale", "size", "slope", "squares", "state", "still", "sums", "tables", "until",
+        "value", "zone",
+    )  # fmt: skip
+
+    def __init__(self, memory: Memory, zone: ZoneInfo) -> None:
+        self.memory, self.zone = memory, zone
+        self.offset, self.offset_until = 0.0, float("-inf")
+        self.last = memory.last
+        pending = memory.rows
+        self._begin()
+        if pending.size:
+            self.last = float("-inf")
+            for at, _, value, base in pending.T.tolist():
+                self.take(at, value, base)
+
+    def take(self, at: float, value: float, base: float) -> Score:
+        """Score a reading against `base` and what was learned, then learn it."""
+        if at <= self.last:
+            return self._late(at, value, base)
+        if at >= self.until:
+            self._enter(at)
+        self.last = at
+        rows = self.rows
+        local = at + self.offset
+        rows.append((at, local, value, base))
+        if not self.ready:
+            if len(rows) == self.size:
+                self._close()
+            return LEARNING
+        y = value - base
+        centre, scale = self.centre, self.scale
+        if self.fine:
+            place = (local + self.half) / HOUR - self.hour - 0.5
+            centre += self.slope * place
+            scale += self.after * place if place > 0.0 else self.before * -place
+        z = (y - centre) / scale
+        surprise = self._signals(z, value, y)
+        if y > self.high or y < self.low:
+            surprise = max(surprise, self._new(y))
+        if surprise >= OPEN:
+            surprise = self.episodes.tell(self.number + len(rows) - 1, surprise)
+        expected = base + centre
+        lower, upper = expected + scale * self.below[SINGLE], expected + scale * self.above[SINGLE]
+        if lower < 0.0 and self.nonnegative:
+            lower, expected, upper = 0.0, max(expected, 0.0), max(upper, 0.0)
+        if len(rows) == self.size:
+            self._close()
+        return Score(surprise, expected, lower, upper)
+
+    def memory_now(self) -> Memory:
+        """Return the memory with the readings of the open block."""
+        self.memory.rows = self._block()
+        self.memory.last = self.last
+        return self.memory
+
+    def _signals(self, z: float, value: float, y: float) -> float:
+        """Return the largest surprise of the signals (see `signals`)."""
+        table = self.tables[1 if z < 0.0 else 0]
+        size = abs(z)
+        if size < LAST_EDGE:
+            start, surprise, rise = table[bisect_right(EDGE_LIST, size) - 1]
+            surprise += rise * (size - start)
+        else:
+            surprise = table[-1][1]
+        above, below = self.above, self.below
+        sums, squares = self.sums, self.squares
+        total = sums[-1]
+        jump = z - (total - sums[-1 - FIRST]) / FIRST
+        if not below[JUMP] <= jump <= above[JUMP]:
+            surprise = max(surprise, self._look(JUMP, jump))
+        clipped = CLIP if z > CLIP else -CLIP if z < -CLIP else z
+        total += clipped
+        sums.append(total)
+        square = squares[-1] + clipped * clipped
+        squares.append(square)
+        short = 2.0 * (total - sums[-1 - FIRST]) / FIRST
+        if not below[SHORT] <= short <= above[SHORT]:
+            surprise = max(surprise, self._look(SHORT, short))
+        middle = 2.0 * (total - sums[-1 - SECOND]) / SECOND
+        if not below[MIDDLE] <= middle <= above[MIDDLE] and (
+            short <= SUPPORT * middle if middle < 0.0 else short >= SUPPORT * middle
+        ):
+            surprise = max(surprise, self._look(MIDDLE, middle))
+        sum_long = total - sums[-1 - LONGEST]
+        long = 2.0 * sum_long / LONGEST
+        if not below[LONG] <= long <= above[LONG] and (
+            short <= SUPPORT * long if long < 0.0 else short >= SUPPORT * long
+        ):
+            surprise = max(surprise, self._look(LONG, long))
+        mean = sum_long / LONGEST
+        variance = (square - squares[-1 - LONGEST]) / LONGEST - mean * mean
+        if variance > 1.0:
+            variance -= 1.0
+        else:
+            variance = 1.0 - 1.0 / ((variance if variance > 0.0 else 0.0) + STEADY)
+        if not below[VARIANCE] <= variance <= above[VARIANCE]:
+            surprise = max(surprise, self._look(VARIANCE, variance))
+        if value == self.value:
+            self.still += 1
+            if self.still > above[STILL]:
+                surprise = max(surprise, self._look(STILL, self.still))
+        else:
+            self.still, self.value = 0, value
+        on = y > self.level
+        if on is self.on:
+            self.state += 1
+        else:
+            self.on, self.state = on, 0
+        state = self.state / STATE_UNIT if on else -self.state / STATE_UNIT
+        if not below[STATE] <= state <= above[STATE]:
+            surprise = max(surprise, self._look(STATE, state))
+        return surprise
+
+    def _look(self, signal: int, size: float) -> float:
+        """Return the surprise of a smoothed signal."""
+        row = self.memory.tails.table[2 * signal + (size < 0.0)]
+        return float(np.interp(abs(size), EDGES, row))
+
+    def _new(self, y: float) -> float:
+        surprise = self.range.surprise(y, self.number + len(self.rows) - 1, self.least)
+        self.low, self.high = self.range.low, self.range.high
+        return surprise
+
+    def _late(self, at: float, value: float, base: float) -> Score:
+        local = at + self._offset(at)
+        row = np.array([[at], [local], [value], [base]])
+        return Score(*self.memory.judge_late(row)[0].tolist())
+
+    def _enter(self, at: float) -> None:
+        """Come to the hour of the week of `at`."""
+        if at >= self.offset_until:
+            self.offset = self._offset(at)
+            same = self._offset(at + DAY) == self.offset
+            half_hour = at // (HOUR / 2) * HOUR / 2  # the zone may change its offset at the next
+            self.offset_until = half_hour + (DAY - HOUR / 2 if same else HOUR / 2)
+        self.hour = (at + self.offset + self.half) // HOUR
+        self.until = min((self.hour + 1) * HOUR - self.offset - self.half, self.offset_until)
+        slot = int(self.hour + MONDAY) % SLOTS
+        self.centre, self.scale = self.all_centres[slot], self.all_scales[slot]
+        self.slope, self.before, self.after = self.all_slopes[slot]
+
+    def _offset(self, at: float) -> float:
+        away = datetime.fromtimestamp(at, self.zone).utcoffset()
+        return away.total_seconds() if away else 0.0
+
+    def _begin(self) -> None:
+        """Take over what holds in a new block."""
+        memory = self.memory
+        self.rows: list[tuple[float, float, float, float]] = []
+        self.ready, self.size, self.number = memory.ready, memory.size, memory.readings
+        self.fine = memory.step < HOUR
+        self.half = 0.5 * memory.step if self.fine else 0.0
+        tables = memory.tables
+        self.all_centres, self.all_scales = tables.centre.tolist(), tables.scale.tolist()
+        self.all_slopes = np.stack([tables.slope, tables.before, tables.after], axis=1).tolist()
+        self.above, self.below = memory.above, memory.below
+        self.tables = [_steps(memory.tails.table[row]) for row in (0, 1)]
+        trail = memory.trail
+        self.sums = list(accumulate(trail.clipped, initial=0.0))
+        self.squares = list(accumulate((z * z for z in trail.clipped), initial=0.0))
+        self.value, self.still, self.on, self.state = (
+            trail.value, trail.still, trail.on, trail.state
+        )  # fmt: skip
+        self.range, self.episodes = copy(memory.range), copy(memory.episodes)
+        self.low, self.high = self.range.low, self.range.high
+        self.level, self.least = memory.profile.level, memory.least
+        self.nonnegative = memory.lowest >= 0.0
+        self.until = float("-inf")
+
+    def _close(self) -> None:
+        """Learn the full block, and begin another one."""
+        self.memory.range, self.memory.episodes = self.range, self.episodes
+        self.memory.last = self.last
+        self.memory.complete(self._block())
+        self._begin()
+
+    def _block(self) -> Floats:
+        return np.array(self.rows).reshape(-1, 4).T
+
+
+def _steps(table: Floats) -> Steps:
+    """Return where each step of a table starts, its surprise there, and how steep it is."""
+    ends = pairwise(zip(EDGE_LIST, table.tolist(), strict=True))
+    return [(x, y, (up - y) / (end - x)) for (x, y), (end, up) in ends] + [
+        (LAST_EDGE, float(table[-1]), 0.0)
+    ]

@@ -1,0 +1,94 @@
+"""What is looked at in a series of standardised residuals, on several time scales at once.
+
+A single reading, the jump from the mean of the six before, the means of the last 6, 24 and 72, the
+variance of 72, how long a value stands still and how long the machine stays on or off. Sums are
+differences of one running sum (as Page's cumulative sums, Biometrika 41, 1954, but of a fixed
+length, so that they recover): a whole block at once and one reading after another add in the same
+order, and give the same numbers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from enms_core.detection.profile import Block, Floats
+
+WINDOWS = (6, 24, 72)
+LONGEST = WINDOWS[-1]
+CLIP = 3.0  # one reading adds no more than so many scales to a sum: that is the single one's task
+SUPPORT = 1.0  # a longer mean is no news once the short one has fallen below this share of it
+STEADY = 0.02  # variance below which a series is as steady as can be
+STATE_UNIT = 8.0  # readings; only so that a state's length fits the cells of the histogram
+
+SINGLE, JUMP, SHORT, MIDDLE, LONG, VARIANCE, STILL, STATE = range(8)
+SIGNALS = 8
+
+
+@dataclass
+class Trail:
+    """What the signals need of the readings before a block."""
+
+    clipped: list[float]  # the last 72 standardised residuals
+    value: float  # the last one
+    still: int  # for how many readings it has been the same
+    on: bool  # whether the machine is above its level
+    state: int  # for how many readings it has been so
+
+    @classmethod
+    def new(cls) -> "Trail":
+        return cls([0.0] * LONGEST, 0.0, 0, False, 0)
+
+
+def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats, Trail]:
+    """Return every signal for every reading (signals, readings), and the trail they leave."""
+    clipped = z.clip(-CLIP, CLIP)
+    both = np.concatenate([trail.clipped, clipped])
+    sums, squares = _running(both), _running(both * both)
+    out = np.empty((SIGNALS, len(z)))
+    out[SINGLE] = z
+    out[JUMP] = z - _last(sums[:-1], WINDOWS[0], len(z)) / WINDOWS[0]
+    for row, window in zip((SHORT, MIDDLE, LONG), WINDOWS, strict=True):
+        out[row] = 2.0 * _last(sums, window, len(z)) / window
+    for row in (MIDDLE, LONG):
+        out[row] = np.where(_supported(out[SHORT], out[row]), out[row], 0.0)
+    mean = _last(sums, LONGEST, len(z)) / LONGEST
+    out[VARIANCE] = _variance(_last(squares, LONGEST, len(z)) / LONGEST - mean * mean)
+    still = _run(np.concatenate([[trail.value], block.value]), trail.still)
+    on = block.y > level
+    state = _run(np.concatenate([[trail.on], on]), trail.state)
+    out[STILL] = still
+    out[STATE] = np.where(on, state, -state) / STATE_UNIT
+    kept = both[-LONGEST:].tolist()
+    return out, Trail(kept, float(block.value[-1]), int(still[-1]), bool(on[-1]), int(state[-1]))
+
+
+def _running(values: Floats) -> Floats:
+    """Return the running sum, a zero before it."""
+    out = np.zeros(len(values) + 1)
+    np.cumsum(values, out=out[1:])
+    return out
+
+
+def _last(sums: Floats, window: int, count: int) -> Floats:
+    """Return the sums of the last `window` values at each of the last `count`."""
+    end = len(sums)
+    return sums[end - count :] - sums[end - count - window : end - window]
+
+
+def _supported(short: Floats, mean: Floats) -> npt.NDArray[np.bool_]:
+    """Tell where the last six are still at least half as far out as a longer mean."""
+    return np.where(mean < 0.0, short <= SUPPORT * mean, short >= SUPPORT * mean)
+
+
+def _variance(variance: Floats) -> Floats:
+    """Return how far variance is above one, or below: then the steadiness, negative."""
+    low = 1.0 - 1.0 / (variance.clip(min=0.0) + STEADY)
+    return np.where(variance > 1.0, variance - 1.0, low)
+
+
+def _run(states: Floats, before: int) -> Floats:
+    """Return for how many readings a state has not changed, the first of `states` being before."""
+    place = np.arange(len(states) - 1)
+    changes = np.where(states[1:] != states[:-1], place, -1 - before)
+    return place - np.maximum.accumulate(changes)
