@@ -5,6 +5,7 @@
 """
 
 from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
+from enms_core.detection.load import surprise_of_load
 from enms_core.detection.reason import describe, severity
 from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
 from enms_core.detection.stream import StreamDetector
@@ -24,4 +25,5 @@ __all__ = [
     "false_alarms_per_month",
     "severity",
     "surprise_for",
+    "surprise_of_load",
 ]

@@ -27,18 +27,23 @@ from enms_core.detection.signals import (
     SINGLE,
     STATE,
     STATE_UNIT,
-    STEADY,
     STILL,
-    SUPPORT,
+    UNITS,
     VARIANCE,
     WINDOWS,
+    supported,
+    variance_at,
+    variance_signal,
 )
 from enms_core.detection.tails import EDGES
 
-FIRST, SECOND, _ = WINDOWS
+FIRST = WINDOWS[0]
+SHORT_UNIT, MIDDLE_UNIT, LONG_UNIT = UNITS
+BACK_SHORT, BACK_MIDDLE, BACK_LONG = (-1 - window for window in WINDOWS)
 EDGE_LIST = EDGES.tolist()
 LAST_EDGE = EDGE_LIST[-1]
 
+_new = tuple.__new__  # of a named tuple, without the detour over its arguments
 Steps = list[tuple[float, float, float]]  # start, surprise there, rise
 
 
@@ -46,12 +51,48 @@ class Live:
     """The open block of a memory: what holds in it, and what runs on from reading to reading."""
 
     __slots__ = (
-        "above", "after", "all_centres", "all_scales", "all_slopes", "below", "before", "centre",
-        "edges", "episodes", "fine", "half", "high", "hour", "last", "least", "level", "low",
-        "memory", "nonnegative", "number", "offset", "offset_until", "on", "range", "ready",
-        "rows", "scale", "size", "slope", "squares", "state", "still", "sums", "tables", "until",
-        "value", "zone",
-    )  # fmt: skip
+        "above",
+        "after",
+        "all_centres",
+        "all_scales",
+        "all_slopes",
+        "before",
+        "centre",
+        "episodes",
+        "fine",
+        "half",
+        "high",
+        "hour",
+        "last",
+        "least",
+        "level",
+        "limits",
+        "long_limits",
+        "low",
+        "lower",
+        "memory",
+        "nonnegative",
+        "number",
+        "offset",
+        "offset_until",
+        "on",
+        "range",
+        "ready",
+        "rows",
+        "scale",
+        "size",
+        "slope",
+        "squares",
+        "state",
+        "state_limits",
+        "still",
+        "sums",
+        "tables",
+        "until",
+        "upper",
+        "value",
+        "zone",
+    )
 
     def __init__(self, memory: Memory, zone: ZoneInfo) -> None:
         self.memory, self.zone = memory, zone
@@ -85,18 +126,19 @@ class Live:
             centre += self.slope * place
             scale += self.after * place if place > 0.0 else self.before * -place
         z = (y - centre) / scale
-        surprise = self._signals(z, value, y)
+        surprise = self._sums(z, self._single(z))
+        surprise = self._states(value, y, surprise)
         if y > self.high or y < self.low:
             surprise = max(surprise, self._new(y))
         if surprise >= OPEN:
             surprise = self.episodes.tell(self.number + len(rows) - 1, surprise)
         expected = base + centre
-        lower, upper = expected + scale * self.below[SINGLE], expected + scale * self.above[SINGLE]
+        lower, upper = expected + scale * self.lower, expected + scale * self.upper
         if lower < 0.0 and self.nonnegative:
             lower, expected, upper = 0.0, max(expected, 0.0), max(upper, 0.0)
         if len(rows) == self.size:
             self._close()
-        return Score(surprise, expected, lower, upper)
+        return _new(Score, (surprise, expected, lower, upper))
 
     def memory_now(self) -> Memory:
         """Return the memory with the readings of the open block."""
@@ -104,68 +146,66 @@ class Live:
         self.memory.last = self.last
         return self.memory
 
-    def _signals(self, z: float, value: float, y: float) -> float:
-        """Return the largest surprise of the signals (see `signals`)."""
-        table = self.tables[1 if z < 0.0 else 0]
-        size = abs(z)
-        if size < LAST_EDGE:
-            start, surprise, rise = table[bisect_right(EDGE_LIST, size) - 1]
-            surprise += rise * (size - start)
-        else:
-            surprise = table[-1][1]
-        above, below = self.above, self.below
+    def _single(self, z: float) -> float:
+        """Return the surprise of a reading by itself."""
+        size = -z if z < 0.0 else z
+        table = self.tables[z < 0.0]
+        if size >= LAST_EDGE:
+            return table[-1][1]
+        start, surprise, rise = table[bisect_right(EDGE_LIST, size) - 1]
+        return rise * (size - start) + surprise
+
+    def _sums(self, z: float, surprise: float) -> float:
+        """Return the largest surprise, now of what runs over several readings, too."""
         sums, squares = self.sums, self.squares
+        jump_low, jump_high, short_low, short_high, middle_low, middle_high = self.limits
+        long_low, long_high, variance_low, variance_high = self.long_limits
         total = sums[-1]
-        jump = z - (total - sums[-1 - FIRST]) / FIRST
-        if not below[JUMP] <= jump <= above[JUMP]:
-            surprise = max(surprise, self._look(JUMP, jump))
+        jump = z - (total - sums[BACK_SHORT]) / FIRST
+        if not jump_low <= jump <= jump_high:
+            surprise = self._look(surprise, JUMP, jump)
         clipped = CLIP if z > CLIP else -CLIP if z < -CLIP else z
         total += clipped
         sums.append(total)
         square = squares[-1] + clipped * clipped
         squares.append(square)
-        short = 2.0 * (total - sums[-1 - FIRST]) / FIRST
-        if not below[SHORT] <= short <= above[SHORT]:
-            surprise = max(surprise, self._look(SHORT, short))
-        middle = 2.0 * (total - sums[-1 - SECOND]) / SECOND
-        if not below[MIDDLE] <= middle <= above[MIDDLE] and (
-            short <= SUPPORT * middle if middle < 0.0 else short >= SUPPORT * middle
-        ):
-            surprise = max(surprise, self._look(MIDDLE, middle))
-        sum_long = total - sums[-1 - LONGEST]
-        long = 2.0 * sum_long / LONGEST
-        if not below[LONG] <= long <= above[LONG] and (
-            short <= SUPPORT * long if long < 0.0 else short >= SUPPORT * long
-        ):
-            surprise = max(surprise, self._look(LONG, long))
-        mean = sum_long / LONGEST
-        variance = (square - squares[-1 - LONGEST]) / LONGEST - mean * mean
-        if variance > 1.0:
-            variance -= 1.0
-        else:
-            variance = 1.0 - 1.0 / ((variance if variance > 0.0 else 0.0) + STEADY)
-        if not below[VARIANCE] <= variance <= above[VARIANCE]:
-            surprise = max(surprise, self._look(VARIANCE, variance))
+        short = SHORT_UNIT * (total - sums[BACK_SHORT])
+        if not short_low <= short <= short_high:
+            surprise = self._look(surprise, SHORT, short)
+        middle = MIDDLE_UNIT * (total - sums[BACK_MIDDLE])
+        if not middle_low <= middle <= middle_high and supported(short, middle):
+            surprise = self._look(surprise, MIDDLE, middle)
+        whole = total - sums[BACK_LONG]
+        if not long_low <= whole <= long_high and supported(short, LONG_UNIT * whole):
+            surprise = self._look(surprise, LONG, LONG_UNIT * whole)
+        mean = whole / LONGEST
+        variance = (square - squares[BACK_LONG]) / LONGEST - mean * mean
+        if not variance_low <= variance <= variance_high:
+            surprise = self._look(surprise, VARIANCE, variance_signal(variance))
+        return surprise
+
+    def _states(self, value: float, y: float, surprise: float) -> float:
+        """Return the largest surprise, now of standing still and of being on or off, too."""
         if value == self.value:
             self.still += 1
-            if self.still > above[STILL]:
-                surprise = max(surprise, self._look(STILL, self.still))
+            if self.still > self.above[STILL]:
+                surprise = self._look(surprise, STILL, self.still)
         else:
             self.still, self.value = 0, value
         on = y > self.level
         if on is self.on:
             self.state += 1
+            if self.state > self.state_limits[on]:
+                signal = self.state / STATE_UNIT
+                surprise = self._look(surprise, STATE, signal if on else -signal)
         else:
             self.on, self.state = on, 0
-        state = self.state / STATE_UNIT if on else -self.state / STATE_UNIT
-        if not below[STATE] <= state <= above[STATE]:
-            surprise = max(surprise, self._look(STATE, state))
         return surprise
 
-    def _look(self, signal: int, size: float) -> float:
-        """Return the surprise of a smoothed signal."""
+    def _look(self, surprise: float, signal: int, size: float) -> float:
+        """Return the surprise, or that of a signal where it is larger."""
         row = self.memory.tails.table[2 * signal + (size < 0.0)]
-        return float(np.interp(abs(size), EDGES, row))
+        return max(surprise, float(np.interp(abs(size), EDGES, row)))
 
     def _new(self, y: float) -> float:
         surprise = self.range.surprise(y, self.number + len(self.rows) - 1, self.least)
@@ -204,7 +244,15 @@ class Live:
         tables = memory.tables
         self.all_centres, self.all_scales = tables.centre.tolist(), tables.scale.tolist()
         self.all_slopes = np.stack([tables.slope, tables.before, tables.after], axis=1).tolist()
-        self.above, self.below = memory.above, memory.below
+        self.above, below = memory.above.tolist(), memory.below.tolist()
+        self.lower, self.upper = below[SINGLE], self.above[SINGLE]
+        pairs = list(zip(below, self.above, strict=True))
+        self.limits = *pairs[JUMP], *pairs[SHORT], *pairs[MIDDLE]
+        self.long_limits = (
+            *(limit / LONG_UNIT for limit in pairs[LONG]),
+            *(variance_at(limit) for limit in pairs[VARIANCE]),
+        )
+        self.state_limits = -STATE_UNIT * below[STATE], STATE_UNIT * self.above[STATE]
         self.tables = [_steps(memory.tails.table[row]) for row in (0, 1)]
         trail = memory.trail
         self.sums = list(accumulate(trail.clipped, initial=0.0))

@@ -15,7 +15,18 @@ import numpy as np
 from enms_core.detection.news import OPEN, Episodes, Range
 from enms_core.detection.profile import DAY, HOUR, MONDAY, SLOTS, Block, Floats, Profile
 from enms_core.detection.score import LEARNING
-from enms_core.detection.signals import (LONG, MIDDLE, SHORT, SIGNALS, SINGLE, STATE, STILL, VARIANCE, Trail, signals)
+from enms_core.detection.signals import (
+    LONG,
+    MIDDLE,
+    SHORT,
+    SIGNALS,
+    SINGLE,
+    STATE,
+    STILL,
+    VARIANCE,
+    Trail,
+    signals,
+)
 from enms_core.detection.tails import EDGES, Tails
 
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
@@ -54,8 +65,8 @@ class Memory:
         if self.step:
             share = min(share, int(SLOTS * HOUR / self.step))
         self.size = min(max(share // GROUP, 1) * GROUP, LONGEST_BLOCK)
-        above, below = self.tails.sizes_at(BAND)[::2], self.tails.sizes_at(BAND)[1::2]
-        self.above, self.below = above, [-size for size in below]
+        sizes = self.tails.sizes_at(BAND)
+        self.above, self.below = sizes[::2], -sizes[1::2]
         if self.repeats > RESTLESS:
             self._mute(STILL)
         if self.switches < SWITCHES:
@@ -90,7 +101,7 @@ class Memory:
         """Score readings out of their time, by their size alone."""
         block = self.block(rows)
         centre, scale = self.tables.at(block)
-        surprise = self._of_single((block.y - centre) / scale)
+        surprise = self._of(SINGLE, (block.y - centre) / scale)
         return self._scores(block, rows[BASE], centre, scale, surprise)
 
     def block(self, rows: Floats) -> Block:
@@ -145,25 +156,24 @@ class Memory:
             upper = np.where(under, upper.clip(min=0.0), upper)
         return np.stack([surprise, expected, lower, upper], axis=1)
 
-    def _of_single(self, z: Floats) -> Floats:
-        table = self.tails.table
-        high, low = np.interp(z, EDGES, table[0]), np.interp(-z, EDGES, table[1])
-        return np.where(z < 0.0, low, high)
+    def _of(self, signal: int, sizes: Floats) -> Floats:
+        """Return the surprise of a signal's values."""
+        above, below = self.tails.table[2 * signal : 2 * signal + 2]
+        return np.where(
+            sizes < 0.0, np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
+        )
 
     def _surprise(self, block: Block, looked: Floats, range_: Range, episodes: Episodes) -> Floats:
         """Return the largest surprise of all signals, an episode's told once."""
         if not self.ready:
             return np.zeros(len(block))
-        surprise = self._of_single(looked[SINGLE])
-        for row in range(1, SIGNALS):
-            signal, table = looked[row], self.tails.table[2 * row : 2 * row + 2]
-            for beyond, sizes, side in (
-                (signal > self.above[row], signal, table[0]),
-                (signal < self.below[row], -signal, table[1]),
-            ):
-                if beyond.any():
-                    told = np.interp(sizes[beyond], EDGES, side)
-                    surprise[beyond] = np.maximum(surprise[beyond], told)
+        surprise = self._of(SINGLE, looked[SINGLE])
+        smooth = looked[1:]
+        loud = (smooth > self.above[1:, None]) | (smooth < self.below[1:, None])
+        for row in np.flatnonzero(loud.any(axis=1)).tolist():
+            where = np.flatnonzero(loud[row])
+            told = self._of(row + 1, smooth[row, where])
+            surprise[where] = np.maximum(surprise[where], told)
         for i in np.flatnonzero((block.y > range_.high) | (block.y < range_.low)).tolist():
             new = range_.surprise(float(block.y[i]), self.readings + i, self.least)
             surprise[i] = max(surprise[i], new)

@@ -8,6 +8,7 @@ hour, and shift starts keep their edge. What is learned is clipped (Huber, Ann. 
 1964), and weighed by elapsed time, so that 60-second and 5-second readings teach the same.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,12 +22,13 @@ HOUR, DAY = 3600.0, 86400.0
 SLOTS = 168  # hours of a week; Monday 00:00 local is slot 0
 MONDAY = 72  # 1970-01-01 was a Thursday: hours from Monday to the epoch
 
-LEVEL_MEMORY, DRIFT_MEMORY = 28 * DAY, 7 * DAY
+LEVEL_MEMORY, DRIFT_MEMORY = 28 * DAY, 4 * DAY
 SCALE_MEMORY, ERROR_MEMORY = 7 * DAY, 4 * DAY
 DAY_MEMORY, WEEK_MEMORY = 8 * HOUR, 3 * HOUR  # an hour of the week remembers about three visits
-LEVEL_PRIOR, SPREAD_PRIOR = HOUR / 2, HOUR  # what the coarser guess weighs against a finer one
+LEVEL_PRIOR, SPREAD_PRIOR = HOUR / 4, HOUR  # what the coarser guess weighs against a finer one
 KNOWN = HOUR / 2  # an hour seen for less teaches neither spread nor drift
 WORKDAYS = slice(0, 5)
+DOUBT = 2.0
 LEAST_ERROR = 0.1  # of the mean spread: smaller errors are alike
 SEASON_FROM = 2 * DAY  # before, the level is all there is
 SHARPNESS = 8  # weight of a guess: its error to the power of minus so much
@@ -60,6 +62,7 @@ class Tables:
     scale: Floats
     before: Floats  # what the step at its beginning adds to the scale there
     after: Floats
+    sure: npt.NDArray[np.bool_]  # hours of a kind of day met before
 
     def at(self, block: Block) -> tuple[Floats, Floats]:
         """Return centre and scale for every reading."""
@@ -89,15 +92,12 @@ class Hours:
         """Return spreads, mixed with a coarser guess where little was judged."""
         return _mixed(self.spread, self.judged, other, SPREAD_PRIOR)
 
-    def learn(self, at: Ints, error: Floats, guess: Floats, size: Floats, step: float) -> float:
-        """Learn readings of the hours `at`, `error` off a guess that was mixed from these levels.
-
-        Returns the mean error at hours known before.
-        """
-        known = self.seen[at] >= KNOWN
-        self._move(self.level, self.seen, at, guess + error - self.level[at], step)
-        self._move(self.spread, self.judged, at[known], (size - self.spread[at])[known], step)
-        return float(np.where(known, error, 0.0).mean())
+    def learn(
+        self, at: Ints, level: Floats, size: Floats, sure: npt.NDArray[np.bool_], step: float
+    ) -> None:
+        """Learn the level at readings of the hours `at`, and the deviation where it is sure."""
+        self._move(self.level, self.seen, at, level - self.level[at], step)
+        self._move(self.spread, self.judged, at[sure], (size - self.spread[at])[sure], step)
 
     def _move(self, mean: Floats, seen: Floats, at: Ints, off: Floats, step: float) -> None:
         spent = step * np.bincount(at, minlength=len(mean))
@@ -145,8 +145,10 @@ class Profile:
         centre = self._weights() @ guesses
         slope = _minmod(centre)
         before = EDGE_SHARE * np.abs(centre - 0.5 * slope - np.roll(centre + 0.5 * slope, 1))
-        scale = self._scale() + self._doubt(centre)
-        return Tables(guesses, centre, slope, scale, before, np.roll(before, -1))
+        doubt = self._doubt(centre)
+        scale = self._scale() + doubt
+        after = np.roll(before, -1)
+        return Tables(guesses, centre, slope, scale, before, after, doubt == 0.0)
 
     def learn(self, block: Block, tables: Tables, step: float) -> None:
         """Learn a block of which each reading stands for `step` seconds."""
@@ -158,7 +160,7 @@ class Profile:
         size = np.minimum(np.abs(block.y - centre), SCALE_CLIP * scale)
         self._learn_hours(tables, block.slot, off, size, 2.0 * HUBER * scale, step)
         self._learn_errors(off, spent)
-        self._learn_whole(block, off, size, spent)
+        self._learn_whole(block, off, size[tables.sure[block.slot]], spent)
 
     def _learn_errors(self, off: Floats, spent: float) -> None:
         size = np.log(np.abs(off) + LEAST_ERROR * self.spread + FLOOR).mean(axis=1)
@@ -166,11 +168,10 @@ class Profile:
 
     def _learn_whole(self, block: Block, off: Floats, size: Floats, spent: float) -> None:
         limit = LEVEL_CLIP * self.spread
-        drift = off.clip(-limit, limit).mean(axis=1)
-        self.levels[0] += min(1.0, spent / min(self.elapsed, LEVEL_MEMORY)) * drift[0]
-        self.levels[1:] += min(1.0, spent / DRIFT_MEMORY) * drift[1:]
+        drift = float(off[0].clip(-limit, limit).mean())
+        self.levels[0] += min(1.0, spent / min(self.elapsed, LEVEL_MEMORY)) * drift
         gain = min(1.0, spent / min(self.elapsed, SCALE_MEMORY))
-        self.spread += gain * (float(size.mean()) - self.spread)
+        self.spread += gain * (float(size.mean()) - self.spread) if len(size) else 0.0
         magnitude = np.minimum(np.abs(block.value), 4.0 * self.size or np.inf)
         self.size += gain * (float(magnitude.mean()) - self.size)
         steps = np.abs(np.diff(block.y))
@@ -181,10 +182,12 @@ class Profile:
         self, tables: Tables, slot: Ints, off: Floats, size: Floats, limit: Floats, step: float
     ) -> None:
         for guess, hours, at in ((1, self.days, slot % 24), (2, self.weeks, slot)):
-            error = off[guess].clip(-limit, limit)
+            known = hours.seen[at] >= KNOWN
+            error = np.where(known, off[guess].clip(-limit, limit), off[guess])
             mixed = tables.guesses[guess] - self.levels[guess]
-            drift = hours.learn(at, error, mixed[slot], size, step)
-            self.levels[guess] += min(1.0, step * len(slot) / DRIFT_MEMORY) * drift
+            hours.learn(at, mixed[slot] + error, size, known & tables.sure[slot], step)
+            drift = float(np.where(known, error, 0.0).mean())
+            self.levels[guess] += -math.expm1(-step * len(slot) / DRIFT_MEMORY) * drift
 
     def _weights(self) -> Floats:
         if not self.seasonal or self.elapsed <= SEASON_FROM:
@@ -201,7 +204,7 @@ class Profile:
         """Return what to add for hours of a kind of day not met before: how much hours differ."""
         seen = self.weeks.seen.reshape(7, 24)
         met = np.vstack([np.tile(seen[WORKDAYS].max(axis=0), (5, 1)), seen[5:]]).ravel()
-        return (met < KNOWN) * float(np.abs(centre - centre.mean()).mean())
+        return DOUBT * (met < KNOWN) * float(np.abs(centre - centre.mean()).mean())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state, for JSON."""

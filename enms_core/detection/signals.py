@@ -16,8 +16,8 @@ from enms_core.detection.profile import Block, Floats
 
 WINDOWS = (6, 24, 72)
 LONGEST = WINDOWS[-1]
+UNITS = tuple(2.0 / window for window in WINDOWS)  # doubled, means fit the cells of the histogram
 CLIP = 3.0  # one reading adds no more than so many scales to a sum: that is the single one's task
-SUPPORT = 1.0  # a longer mean is no news once the short one has fallen below this share of it
 STEADY = 0.02  # variance below which a series is as steady as can be
 STATE_UNIT = 8.0  # readings; only so that a state's length fits the cells of the histogram
 
@@ -48,8 +48,8 @@ def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats
     out = np.empty((SIGNALS, len(z)))
     out[SINGLE] = z
     out[JUMP] = z - _last(sums[:-1], WINDOWS[0], len(z)) / WINDOWS[0]
-    for row, window in zip((SHORT, MIDDLE, LONG), WINDOWS, strict=True):
-        out[row] = 2.0 * _last(sums, window, len(z)) / window
+    for row, window, unit in zip((SHORT, MIDDLE, LONG), WINDOWS, UNITS, strict=True):
+        out[row] = unit * _last(sums, window, len(z))
     for row in (MIDDLE, LONG):
         out[row] = np.where(_supported(out[SHORT], out[row]), out[row], 0.0)
     mean = _last(sums, LONGEST, len(z)) / LONGEST
@@ -76,15 +76,34 @@ def _last(sums: Floats, window: int, count: int) -> Floats:
     return sums[end - count :] - sums[end - count - window : end - window]
 
 
+def supported(short: float, mean: float) -> bool:
+    """Tell whether the last six readings are still as far out as a longer mean."""
+    return short <= mean if mean < 0.0 else short >= mean
+
+
 def _supported(short: Floats, mean: Floats) -> npt.NDArray[np.bool_]:
-    """Tell where the last six are still at least half as far out as a longer mean."""
-    return np.where(mean < 0.0, short <= SUPPORT * mean, short >= SUPPORT * mean)
+    return np.where(mean < 0.0, short <= mean, short >= mean)
+
+
+def variance_signal(variance: float) -> float:
+    """Return how far variance is above one, or below: then the steadiness, negative."""
+    if variance > 1.0:
+        return variance - 1.0
+    return 1.0 - 1.0 / (max(variance, 0.0) + STEADY)
 
 
 def _variance(variance: Floats) -> Floats:
-    """Return how far variance is above one, or below: then the steadiness, negative."""
     low = 1.0 - 1.0 / (variance.clip(min=0.0) + STEADY)
     return np.where(variance > 1.0, variance - 1.0, low)
+
+
+def variance_at(signal: float) -> float:
+    """Return the variance that makes such a signal.
+
+    >>> variance_at(2.0), variance_at(-9.0)
+    (3.0, 0.08)
+    """
+    return 1.0 + signal if signal >= 0.0 else 1.0 / (1.0 - signal) - STEADY
 
 
 def _run(states: Floats, before: int) -> Floats:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt

@@ -48,10 +48,11 @@ class Tails:
 
     def learn(self, maxima: list[Floats], keep: float) -> None:
         """Forget all but the share `keep` of what was counted, then count these, row by row."""
+        rows = np.repeat(np.arange(len(maxima)), [len(sizes) for sizes in maxima])
+        cells = np.log1p(np.concatenate(maxima)) * CELLS_PER_E
+        at = rows * CELLS + np.minimum(cells, self._last[rows]).astype(np.intp)
         self.counts *= keep
-        for row, sizes in enumerate(maxima):
-            cells = np.minimum(np.log1p(sizes) * CELLS_PER_E, self._last[row]).astype(np.intp)
-            self.counts[row] += np.bincount(cells, minlength=CELLS)
+        self.counts += np.bincount(at, minlength=self.counts.size).reshape(self.counts.shape)
         self.rebuild()
 
     def forget(self, rows: slice) -> None:
@@ -67,9 +68,13 @@ class Tails:
         self._last = _first(surprise >= LEARNED).clip(1, CELLS - 1)
         self.table = (surprise - self.handicap[:, None]).clip(0.0, HIGHEST)
 
-    def sizes_at(self, surprise: float) -> list[float]:
+    def sizes_at(self, surprise: float) -> Floats:
         """Return for every row the size that is so surprising."""
-        return [float(np.interp(surprise, row, EDGES)) for row in self.table]
+        above = _first(self.table >= surprise).clip(1, CELLS)
+        rows = np.arange(len(above))
+        low, high = self.table[rows, above - 1], self.table[rows, above]
+        part = ((surprise - low) / np.maximum(high - low, TINY)).clip(0.0, 1.0)
+        return EDGES[above - 1] + part * (EDGES[above] - EDGES[above - 1])
 
     def _prior(self) -> Floats:
         share = 0.5 * np.exp(-np.sqrt(2.0) * EDGES)
