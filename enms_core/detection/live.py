@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from enms_core.detection.memory import Memory
-from enms_core.detection.news import OPEN
+from enms_core.detection.news import OPEN, Episodes, Range
 from enms_core.detection.profile import DAY, HOUR, MONDAY, SLOTS, Floats
 from enms_core.detection.score import LEARNING, Score
 from enms_core.detection.signals import (
@@ -93,6 +93,15 @@ class Live:
         "value",
         "zone",
     )
+
+    level: float
+    least: float
+    value: float
+    on: bool
+    still: int
+    state: int
+    range: Range
+    episodes: Episodes
 
     def __init__(self, memory: Memory, zone: ZoneInfo) -> None:
         self.memory, self.zone = memory, zone

@@ -33,11 +33,12 @@ def surprise_of_load(
     """
     scores = StreamDetector().score(_root(load), _expected(load, temperature, train_end))
     held: pd.Series[float] = scores["surprise"].rolling(OPEN_FOR).max()
-    return held.to_numpy(dtype=float)
+    return np.asarray(held, dtype=np.float64)
 
 
 def _root(values: "pd.Series[float]") -> "pd.Series[float]":
-    return np.sqrt(values.clip(lower=0.0))
+    root: pd.Series[float] = values.clip(lower=0.0) ** 0.5
+    return root
 
 
 def _expected(

@@ -146,7 +146,7 @@ class Memory:
         self, block: Block, base: Floats, centre: Floats, scale: Floats, surprise: Floats
     ) -> Floats:
         if not self.ready:
-            return np.tile(LEARNING, (len(block), 1))
+            return np.full((len(block), 4), LEARNING)
         expected = base + centre
         lower, upper = expected + scale * self.below[SINGLE], expected + scale * self.above[SINGLE]
         if self.lowest >= 0.0:
@@ -154,14 +154,15 @@ class Memory:
             lower = np.where(under, 0.0, lower)
             expected = np.where(under, expected.clip(min=0.0), expected)
             upper = np.where(under, upper.clip(min=0.0), upper)
-        return np.stack([surprise, expected, lower, upper], axis=1)
+        scores: Floats = np.stack([surprise, expected, lower, upper], axis=1)
+        return scores
 
     def _of(self, signal: int, sizes: Floats) -> Floats:
         """Return the surprise of a signal's values."""
         above, below = self.tails.table[2 * signal : 2 * signal + 2]
-        return np.where(
-            sizes < 0.0, np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
-        )
+        low, high = np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
+        told: Floats = np.where(sizes < 0.0, low, high)
+        return told
 
     def _surprise(self, block: Block, looked: Floats, range_: Range, episodes: Episodes) -> Floats:
         """Return the largest surprise of all signals, an episode's told once."""

@@ -193,18 +193,21 @@ class Profile:
         if not self.seasonal or self.elapsed <= SEASON_FROM:
             return np.array([1.0, 0.0, 0.0])
         weights: Floats = np.exp(SHARPNESS * (self.errors.min() - self.errors))
-        return weights / weights.sum()
+        weights /= weights.sum()
+        return weights
 
     def _scale(self) -> Floats:
         week = self.weeks.spreads(np.tile(self.days.spreads(self.spread), 7))
         floor = RELATIVE_FLOOR * self.size + 0.5 * self.quantum + FLOOR
-        return np.maximum(NORMAL_MAD * week, floor)
+        scale: Floats = np.maximum(NORMAL_MAD * week, floor)
+        return scale
 
     def _doubt(self, centre: Floats) -> Floats:
         """Return what to add for hours of a kind of day not met before: how much hours differ."""
         seen = self.weeks.seen.reshape(7, 24)
         met = np.vstack([np.tile(seen[WORKDAYS].max(axis=0), (5, 1)), seen[5:]]).ravel()
-        return DOUBT * (met < KNOWN) * float(np.abs(centre - centre.mean()).mean())
+        doubt: Floats = np.where(met < KNOWN, DOUBT * np.abs(centre - centre.mean()).mean(), 0.0)
+        return doubt
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state, for JSON."""

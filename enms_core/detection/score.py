@@ -30,7 +30,7 @@ def false_alarms_per_month(surprise: float, interval_s: float) -> float:
     >>> round(false_alarms_per_month(4.0, 60.0), 2)
     4.32
     """
-    return 10.0**-surprise * MONTH / interval_s
+    return math.pow(10.0, -surprise) * MONTH / interval_s
 
 
 def surprise_for(false_alarms: float, interval_s: float) -> float:

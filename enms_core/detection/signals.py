@@ -8,6 +8,7 @@ order, and give the same numbers.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +107,9 @@ def variance_at(signal: float) -> float:
     return 1.0 + signal if signal >= 0.0 else 1.0 / (1.0 - signal) - STEADY
 
 
-def _run(states: Floats, before: int) -> Floats:
+def _run(states: npt.NDArray[Any], before: int) -> npt.NDArray[np.int64]:
     """Return for how many readings a state has not changed, the first of `states` being before."""
     place = np.arange(len(states) - 1)
     changes = np.where(states[1:] != states[:-1], place, -1 - before)
-    return place - np.maximum.accumulate(changes)
+    run: npt.NDArray[np.int64] = place - np.maximum.accumulate(changes)
+    return run

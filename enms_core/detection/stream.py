@@ -2,17 +2,16 @@
 
 import json
 import math
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 
 from enms_core.detection.live import Live
 from enms_core.detection.memory import Memory
+from enms_core.detection.profile import Floats
 from enms_core.detection.score import LEARNING, UNSCORED, Score, epoch_seconds
 from enms_core.plant import zone as named_zone
 
@@ -50,8 +49,8 @@ class StreamDetector(BaseEstimator):
         if not -math.inf < value < math.inf:
             return UNSCORED
         if expected is None or not -math.inf < expected < math.inf:
-            return self._live("values").take(seconds, value, 0.0)
-        return self._live("residuals").take(seconds, value, expected)
+            return self._live("values").take(seconds, float(value), 0.0)
+        return self._live("residuals").take(seconds, float(value), float(expected))
 
     def score(
         self, series: "pd.Series[float]", expected: "pd.Series[float] | None" = None
@@ -61,13 +60,12 @@ class StreamDetector(BaseEstimator):
         Returns the columns of `Score` on the same index, the numbers `update` gives one at a time.
         `expected` is aligned by its index.
         """
-        at = _index_seconds(series.index)
+        at, local = _seconds(series.index, self.zone)
         values = series.to_numpy(dtype=float)
         base = np.full(len(values), np.nan)
         if expected is not None:
             same = expected.index.equals(series.index)
             base = (expected if same else expected.reindex(series.index)).to_numpy(dtype=float)
-        local = at + _offsets(series.index, self.zone)
         out = np.full((len(values), 4), np.nan)
         finite, given = np.isfinite(values), np.isfinite(base)
         for kind, rows, bases in (
@@ -114,28 +112,19 @@ class StreamDetector(BaseEstimator):
 
     def _live(self, kind: str) -> Live:
         """Return what takes one reading after another."""
-        try:
-            known = self.memories_[kind]
-        except (AttributeError, KeyError):
-            known = self._memory(kind)
-        if known.__class__ is Live:
-            return known
-        live = self.memories_[kind] = Live(known, named_zone(self.zone))
-        return live
+        known = getattr(self, "memories_", {}).get(kind)
+        if not isinstance(known, Live):
+            known = Live(self._memory(kind), named_zone(self.zone))
+            self.memories_[kind] = known
+        return known
 
 
-def _index_seconds(index: "pd.Index[Any] | Sequence[Any]") -> npt.NDArray[np.float64]:
+def _seconds(index: "pd.Index[Any]", zone: str) -> tuple[Floats, Floats]:
+    """Return seconds since the epoch, and what the clocks of the zone show in the same terms."""
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError("the series needs a DatetimeIndex with a time zone; use tz_localize")
-    seconds: npt.NDArray[np.float64] = index.tz_convert("UTC").as_unit("us").asi8 / 1e6
-    return seconds
-
-
-def _offsets(index: pd.DatetimeIndex, zone: str) -> npt.NDArray[np.float64]:
-    """Return the seconds the clocks of the zone are ahead of UTC."""
+    at: Floats = index.tz_convert("UTC").as_unit("us").asi8 / 1e6
     if zone == "UTC":
-        return np.zeros(len(index))
-    utc = index.tz_convert("UTC").tz_localize(None).as_unit("s").asi8
-    local = index.tz_convert(named_zone(zone)).tz_localize(None).as_unit("s").asi8
-    offsets: npt.NDArray[np.float64] = (local - utc).astype(float)
-    return offsets
+        return at, at
+    clocks = index.tz_convert(named_zone(zone)).tz_localize(None).as_unit("us").asi8 / 1e6
+    return at, at + np.round(clocks - at)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 CELLS, CELLS_PER_E = 72, 8  # histogram cells are even in log(1 + size)
-EDGES = np.expm1(np.arange(CELLS + 1) / CELLS_PER_E)
+EDGES: Floats = np.expm1(np.arange(CELLS + 1) / CELLS_PER_E)
 CENTRES = 0.5 * (EDGES[1:] + EDGES[:-1])
 TAIL = 1 / 32  # the share of readings, on each side, that the fitted tail begins with
 SHAPE, SHAPE_WEIGHT, LARGEST_SHAPE = 0.2, 8.0, 0.5  # a common shape weighs so many maxima
@@ -74,14 +74,16 @@ class Tails:
         rows = np.arange(len(above))
         low, high = self.table[rows, above - 1], self.table[rows, above]
         part = ((surprise - low) / np.maximum(high - low, TINY)).clip(0.0, 1.0)
-        return EDGES[above - 1] + part * (EDGES[above] - EDGES[above - 1])
+        sizes: Floats = EDGES[above - 1] + part * (EDGES[above] - EDGES[above - 1])
+        return sizes
 
     def _prior(self) -> Floats:
         share = 0.5 * np.exp(-np.sqrt(2.0) * EDGES)
         maxima = 1.0 - (1.0 - share) ** self.groups[:, None]
         cells = maxima[:, :-1] - maxima[:, 1:]
         cells[:, 0] += 1.0 - maxima[:, 0]
-        return PRIOR * cells
+        prior: Floats = PRIOR * cells
+        return prior
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was learned, for JSON."""
@@ -96,7 +98,8 @@ class Tails:
 
 def _first(true: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     """Return the first true column of every row, the number of columns where there is none."""
-    return np.where(true.any(axis=1), true.argmax(axis=1), true.shape[1])
+    first: npt.NDArray[np.intp] = np.where(true.any(axis=1), true.argmax(axis=1), true.shape[1])
+    return first
 
 
 def _beyond(counts: Floats, tail: Floats) -> Floats:
