@@ -27,6 +27,7 @@ SCALE_MEMORY, ERROR_MEMORY = 7 * DAY, 4 * DAY
 DAY_MEMORY, WEEK_MEMORY = 8 * HOUR, 3 * HOUR  # an hour of the week remembers about three visits
 LEVEL_PRIOR, SPREAD_PRIOR = HOUR / 4, HOUR  # what the coarser guess weighs against a finer one
 KNOWN = HOUR / 2  # an hour seen for less teaches neither spread nor drift
+FIRST_CLIP = 4.0  # mean sizes: an hour's first visit is taken at its word up to these
 WORKDAYS = slice(0, 5)
 DOUBT = 2.0
 LEAST_ERROR = 0.1  # of the mean spread: smaller errors are alike
@@ -157,18 +158,21 @@ class Profile:
         centre, scale = tables.at(block)
         flat = block.y - tables.slope[block.slot] * block.place
         off = flat - tables.guesses[:, block.slot]
-        size = np.minimum(np.abs(block.y - centre), SCALE_CLIP * scale)
-        self._learn_hours(tables, block.slot, off, size, 2.0 * HUBER * scale, step)
+        wide = math.inf if self.elapsed <= DAY else 1.0  # on the first day all is news
+        size = np.minimum(np.abs(block.y - centre), wide * SCALE_CLIP * scale)
+        self._learn_hours(tables, block.slot, off, size, wide * 2.0 * HUBER * scale, step)
         self._learn_errors(off, spent)
-        self._learn_whole(block, off, size[tables.sure[block.slot]], spent)
+        self._learn_whole(block, off[0], size[tables.sure[block.slot]], spent, wide)
 
     def _learn_errors(self, off: Floats, spent: float) -> None:
         size = np.log(np.abs(off) + LEAST_ERROR * self.spread + FLOOR).mean(axis=1)
         self.errors += min(1.0, spent / min(self.elapsed, ERROR_MEMORY)) * (size - self.errors)
 
-    def _learn_whole(self, block: Block, off: Floats, size: Floats, spent: float) -> None:
-        limit = LEVEL_CLIP * self.spread
-        drift = float(off[0].clip(-limit, limit).mean())
+    def _learn_whole(
+        self, block: Block, off: Floats, size: Floats, spent: float, wide: float
+    ) -> None:
+        limit = wide * LEVEL_CLIP * (self.spread + FLOOR)
+        drift = float(off.clip(-limit, limit).mean())
         self.levels[0] += min(1.0, spent / min(self.elapsed, LEVEL_MEMORY)) * drift
         gain = min(1.0, spent / min(self.elapsed, SCALE_MEMORY))
         self.spread += gain * (float(size.mean()) - self.spread) if len(size) else 0.0
@@ -183,7 +187,8 @@ class Profile:
     ) -> None:
         for guess, hours, at in ((1, self.days, slot % 24), (2, self.weeks, slot)):
             known = hours.seen[at] >= KNOWN
-            error = np.where(known, off[guess].clip(-limit, limit), off[guess])
+            most = np.where(known, limit, limit + FIRST_CLIP * self.size)
+            error = off[guess].clip(-most, most)
             mixed = tables.guesses[guess] - self.levels[guess]
             hours.learn(at, mixed[slot] + error, size, known & tables.sure[slot], step)
             drift = float(np.where(known, error, 0.0).mean())
