@@ -53,9 +53,6 @@ class Live:
     __slots__ = (
         "above",
         "after",
-        "all_centres",
-        "all_scales",
-        "all_slopes",
         "before",
         "centre",
         "episodes",
@@ -63,6 +60,7 @@ class Live:
         "half",
         "high",
         "hour",
+        "hours",
         "last",
         "least",
         "level",
@@ -236,8 +234,7 @@ class Live:
         self.hour = (at + self.offset + self.half) // HOUR
         self.until = min((self.hour + 1) * HOUR - self.offset - self.half, self.offset_until)
         slot = int(self.hour + MONDAY) % SLOTS
-        self.centre, self.scale = self.all_centres[slot], self.all_scales[slot]
-        self.slope, self.before, self.after = self.all_slopes[slot]
+        self.centre, self.scale, self.slope, self.before, self.after = self.hours[slot]
 
     def _offset(self, at: float) -> float:
         away = datetime.fromtimestamp(at, self.zone).utcoffset()
@@ -251,8 +248,8 @@ class Live:
         self.fine = memory.step < HOUR
         self.half = 0.5 * memory.step if self.fine else 0.0
         tables = memory.tables
-        self.all_centres, self.all_scales = tables.centre.tolist(), tables.scale.tolist()
-        self.all_slopes = np.stack([tables.slope, tables.before, tables.after], axis=1).tolist()
+        columns = tables.centre, tables.scale, tables.slope, tables.before, tables.after
+        self.hours = np.stack(columns, axis=1).tolist()
         self.above, below = memory.above.tolist(), memory.below.tolist()
         self.lower, self.upper = below[SINGLE], self.above[SINGLE]
         pairs = list(zip(below, self.above, strict=True))

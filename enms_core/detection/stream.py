@@ -112,10 +112,12 @@ class StreamDetector(BaseEstimator):
 
     def _live(self, kind: str) -> Live:
         """Return what takes one reading after another."""
-        known = getattr(self, "memories_", {}).get(kind)
+        try:
+            known = self.memories_[kind]
+        except (AttributeError, KeyError):
+            known = self._memory(kind)
         if not isinstance(known, Live):
-            known = Live(self._memory(kind), named_zone(self.zone))
-            self.memories_[kind] = known
+            known = self.memories_[kind] = Live(known, named_zone(self.zone))
         return known
 
 
