@@ -187,7 +187,9 @@ class Live:
             surprise = self._look(surprise, LONG, LONG_UNIT * whole)
         mean = whole / LONGEST
         variance = (square - squares[BACK_LONG]) / LONGEST - mean * mean
-        if not variance_low <= variance <= variance_high:
+        if variance < variance_low or (
+            variance > variance_high and (square - squares[BACK_SHORT]) / FIRST >= variance
+        ):
             surprise = self._look(surprise, VARIANCE, variance_signal(variance))
         return surprise
 

@@ -5,6 +5,9 @@ variance of 72, how long a value stands still and how long the machine stays on 
 differences of one running sum (as Page's cumulative sums, Biometrika 41, 1954, but of a fixed
 length, so that they recover): a whole block at once and one reading after another add in the same
 order, and give the same numbers.
+
+A longer window tells of a fault only while the last six readings are still as far out as it is;
+what has recovered is no news.
 """
 
 from dataclasses import dataclass
@@ -54,7 +57,9 @@ def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats
     for row in (MIDDLE, LONG):
         out[row] = np.where(_supported(out[SHORT], out[row]), out[row], 0.0)
     mean = _last(sums, LONGEST, len(z)) / LONGEST
-    out[VARIANCE] = _variance(_last(squares, LONGEST, len(z)) / LONGEST - mean * mean)
+    variance = _last(squares, LONGEST, len(z)) / LONGEST - mean * mean
+    calm = (variance > 1.0) & (_last(squares, WINDOWS[0], len(z)) / WINDOWS[0] < variance)
+    out[VARIANCE] = np.where(calm, 0.0, _variance(variance))
     still = _run(np.concatenate([[trail.value], block.value]), trail.still)
     on = block.y > level
     state = _run(np.concatenate([[trail.on], on]), trail.state)
