@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from enms_core.detection.memory import Memory
+from enms_core.detection.memory import SIGNED_EDGES, Memory
 from enms_core.detection.news import OPEN, Episodes, Range
 from enms_core.detection.profile import DAY, HOUR, MONDAY, SLOTS, Floats
 from enms_core.detection.score import LEARNING, Score
@@ -40,8 +40,8 @@ from enms_core.detection.tails import EDGES
 FIRST = WINDOWS[0]
 SHORT_UNIT, MIDDLE_UNIT, LONG_UNIT = UNITS
 BACK_SHORT, BACK_MIDDLE, BACK_LONG = (-1 - window for window in WINDOWS)
-EDGE_LIST = EDGES.tolist()
-LAST_EDGE = EDGE_LIST[-1]
+SIGNED_LIST = SIGNED_EDGES.tolist()
+FARTHEST = SIGNED_LIST[-1]
 
 _new = tuple.__new__  # of a named tuple, without the detour over its arguments
 Steps = list[tuple[float, float, float]]  # start, surprise there, rise
@@ -83,9 +83,9 @@ class Live:
         "squares",
         "state",
         "state_limits",
+        "steps",
         "still",
         "sums",
-        "tables",
         "until",
         "upper",
         "value",
@@ -155,12 +155,10 @@ class Live:
 
     def _single(self, z: float) -> float:
         """Return the surprise of a reading by itself."""
-        size = -z if z < 0.0 else z
-        table = self.tables[z < 0.0]
-        if size >= LAST_EDGE:
-            return table[-1][1]
-        start, surprise, rise = table[bisect_right(EDGE_LIST, size) - 1]
-        return rise * (size - start) + surprise
+        if not -FARTHEST < z < FARTHEST:
+            return self.steps[0 if z < 0.0 else -1][1]
+        start, surprise, rise = self.steps[bisect_right(SIGNED_LIST, z) - 1]
+        return rise * (z - start) + surprise
 
     def _sums(self, z: float, surprise: float) -> float:
         """Return the largest surprise, now of what runs over several readings, too."""
@@ -261,7 +259,7 @@ class Live:
             *(variance_at(limit) for limit in pairs[VARIANCE]),
         )
         self.state_limits = -STATE_UNIT * below[STATE], STATE_UNIT * self.above[STATE]
-        self.tables = [_steps(memory.tails.table[row]) for row in (0, 1)]
+        self.steps = _steps(memory.single)
         trail = memory.trail
         self.sums = list(accumulate(trail.clipped, initial=0.0))
         self.squares = list(accumulate((z * z for z in trail.clipped), initial=0.0))
@@ -287,7 +285,6 @@ class Live:
 
 def _steps(table: Floats) -> Steps:
     """Return where each step of a table starts, its surprise there, and how steep it is."""
-    ends = pairwise(zip(EDGE_LIST, table.tolist(), strict=True))
-    return [(x, y, (up - y) / (end - x)) for (x, y), (end, up) in ends] + [
-        (LAST_EDGE, float(table[-1]), 0.0)
-    ]
+    ends = pairwise(zip(SIGNED_LIST, table.tolist(), strict=True))
+    steps = [(x, y, (up - y) / (end - x)) for (x, y), (end, up) in ends]
+    return [*steps, (FARTHEST, float(table[-1]), 0.0)]

@@ -1,8 +1,8 @@
 """What a detector knows of one series, and how it judges a block of readings with it.
 
 What is known changes only from block to block: a block is an eighth of what was read before, at
-most a week. So a whole block is judged at once, and its first readings as they would be without
-those that follow.
+most half a week. So a whole block is judged at once, and its first readings as they would be
+without those that follow.
 """
 
 import math
@@ -32,8 +32,9 @@ from enms_core.detection.tails import EDGES, Tails
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
 SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before
 TAIL_MEMORY = 56 * DAY
-AGEING = 1.0
+AGEING = 1.0  # before, what was seen at half the age counts half: models were poorer then
 GROUP = 12  # smoothed signals are judged by their maxima over so many readings
+LONGEST_SECONDS = 3.5 * DAY  # of a block, and ...
 LONGEST_BLOCK, SHARE = 80 * GROUP, 8  # readings; of those before
 BAND = 2.0  # surprise at the edges of the 99 % band, and the least that smoothed signals tell
 SELDOM = 1.0  # decades taken off signals that are seldom the first to tell
@@ -42,6 +43,7 @@ SWITCHES = 20  # a machine that switched less often has no states yet
 OTHER_PACE = 2.0  # readings that come faster or slower by this factor make other smoothed signals
 NEVER = -1e18
 
+SIGNED_EDGES = np.concatenate([-EDGES[:0:-1], EDGES])
 AT, LOCAL, VALUE, BASE = range(4)  # columns of the readings kept
 
 
@@ -63,7 +65,7 @@ class Memory:
         self.ready = self.profile.elapsed >= WARM_SECONDS and self.readings >= WARM_READINGS
         share = self.readings // SHARE
         if self.step:
-            share = min(share, int(SLOTS * HOUR / self.step))
+            share = min(share, int(LONGEST_SECONDS / self.step))
         self.size = min(max(share // GROUP, 1) * GROUP, LONGEST_BLOCK)
         sizes = self.tails.sizes_at(BAND)
         self.above, self.below = sizes[::2], -sizes[1::2]
@@ -74,6 +76,8 @@ class Memory:
         if self.profile.elapsed < SMOOTH_SECONDS:
             self._mute(SHORT, MIDDLE, LONG, VARIANCE, STATE)
         self.least = float(self.tables.scale.min())
+        above, below = self.tails.table[:2]
+        self.single = np.concatenate([below[:0:-1], above])  # at SIGNED_EDGES
 
     def _mute(self, *rows: int) -> None:
         for row in rows:
@@ -101,7 +105,7 @@ class Memory:
         """Score readings out of their time, by their size alone."""
         block = self.block(rows)
         centre, scale = self.tables.at(block)
-        surprise = self._of(SINGLE, (block.y - centre) / scale)
+        surprise = np.interp((block.y - centre) / scale, SIGNED_EDGES, self.single)
         return self._scores(block, rows[BASE], centre, scale, surprise)
 
     def block(self, rows: Floats) -> Block:
@@ -158,7 +162,7 @@ class Memory:
         return scores
 
     def _of(self, signal: int, sizes: Floats) -> Floats:
-        """Return the surprise of a signal's values."""
+        """Return the surprise of values of a smoothed signal."""
         above, below = self.tails.table[2 * signal : 2 * signal + 2]
         low, high = np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
         told: Floats = np.where(sizes < 0.0, low, high)
@@ -168,7 +172,7 @@ class Memory:
         """Return the largest surprise of all signals, an episode's told once."""
         if not self.ready:
             return np.zeros(len(block))
-        surprise = self._of(SINGLE, looked[SINGLE])
+        surprise: Floats = np.interp(looked[SINGLE], SIGNED_EDGES, self.single)
         smooth = looked[1:]
         loud = (smooth > self.above[1:, None]) | (smooth < self.below[1:, None])
         for row in np.flatnonzero(loud.any(axis=1)).tolist():

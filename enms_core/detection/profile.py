@@ -20,6 +20,8 @@ Ints = npt.NDArray[np.int64]
 
 HOUR, DAY = 3600.0, 86400.0
 SLOTS = 168  # hours of a week; Monday 00:00 local is slot 0
+HOUR_OF_DAY = np.arange(SLOTS) % 24
+PREVIOUS, NEXT = np.arange(-1, SLOTS - 1), np.arange(1, SLOTS + 1) % SLOTS
 MONDAY = 72  # 1970-01-01 was a Thursday: hours from Monday to the epoch
 
 LEVEL_MEMORY, DRIFT_MEMORY = 28 * DAY, 4 * DAY
@@ -140,15 +142,15 @@ class Profile:
 
     def tables(self) -> Tables:
         """Return what to expect by hour of the week."""
-        days = np.tile(self.days.levels(0.0), 7)
+        days = self.days.levels(0.0)[HOUR_OF_DAY]
         week = self.weeks.levels(days)
         guesses = self.levels[:, None] + np.stack([np.zeros(SLOTS), days, week])
         centre = self._weights() @ guesses
         slope = _minmod(centre)
-        before = EDGE_SHARE * np.abs(centre - 0.5 * slope - np.roll(centre + 0.5 * slope, 1))
+        before = EDGE_SHARE * np.abs(centre - 0.5 * slope - (centre + 0.5 * slope)[PREVIOUS])
         doubt = self._doubt(centre)
         scale = self._scale() + doubt
-        after = np.roll(before, -1)
+        after = before[NEXT]
         return Tables(guesses, centre, slope, scale, before, after, doubt == 0.0)
 
     def learn(self, block: Block, tables: Tables, step: float) -> None:
@@ -202,16 +204,18 @@ class Profile:
         return weights
 
     def _scale(self) -> Floats:
-        week = self.weeks.spreads(np.tile(self.days.spreads(self.spread), 7))
+        week = self.weeks.spreads(self.days.spreads(self.spread)[HOUR_OF_DAY])
         floor = RELATIVE_FLOOR * self.size + 0.5 * self.quantum + FLOOR
         scale: Floats = np.maximum(NORMAL_MAD * week, floor)
         return scale
 
     def _doubt(self, centre: Floats) -> Floats:
         """Return what to add for hours of a kind of day not met before: how much hours differ."""
-        seen = self.weeks.seen.reshape(7, 24)
-        met = np.vstack([np.tile(seen[WORKDAYS].max(axis=0), (5, 1)), seen[5:]]).ravel()
-        doubt: Floats = np.where(met < KNOWN, DOUBT * np.abs(centre - centre.mean()).mean(), 0.0)
+        met = self.weeks.seen.reshape(7, 24).copy()
+        met[WORKDAYS] = met[WORKDAYS].max(axis=0)
+        doubt: Floats = np.where(
+            met.ravel() < KNOWN, DOUBT * np.abs(centre - centre.mean()).mean(), 0.0
+        )
         return doubt
 
     def to_dict(self) -> dict[str, Any]:
@@ -237,7 +241,7 @@ _PLAIN = ("seasonal", "spread", "size", "quantum", "elapsed")
 
 def _minmod(centre: Floats) -> Floats:
     """Return the smaller of the rises to both neighbours, zero where they differ in sign."""
-    rise, fall = centre - np.roll(centre, 1), np.roll(centre, -1) - centre
+    rise, fall = centre - centre[PREVIOUS], centre[NEXT] - centre
     smaller = np.where(np.abs(rise) < np.abs(fall), rise, fall)
     return np.where(rise * fall > 0.0, smaller, 0.0)
 
