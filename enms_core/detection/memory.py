@@ -31,8 +31,7 @@ from enms_core.detection.tails import EDGES, Tails
 
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
 SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before
-TAIL_MEMORY = 56 * DAY
-AGEING = 1.0  # before, what was seen at half the age counts half: models were poorer then
+TAIL_MEMORY, AGEING = 56 * DAY, 1.0  # a younger series remembers its own age over AGEING
 GROUP = 12  # smoothed signals are judged by their maxima over so many readings
 LONGEST_SECONDS = 3.5 * DAY  # of a block, and ...
 LONGEST_BLOCK, SHARE = 80 * GROUP, 8  # readings; of those before

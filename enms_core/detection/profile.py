@@ -31,11 +31,11 @@ LEVEL_PRIOR, SPREAD_PRIOR = HOUR / 4, HOUR  # what the coarser guess weighs agai
 KNOWN = HOUR / 2  # an hour seen for less teaches neither spread nor drift
 FIRST_CLIP = 4.0  # mean sizes: an hour's first visit is taken at its word up to these
 WORKDAYS = slice(0, 5)
-DOUBT = 2.0
+DOUBT = 2.0  # mean distances of the hours' levels: the scale for a kind of day not met before
 LEAST_ERROR = 0.1  # of the mean spread: smaller errors are alike
 SEASON_FROM = 2 * DAY  # before, the level is all there is
 SHARPNESS = 8  # weight of a guess: its error to the power of minus so much
-HUBER, SCALE_CLIP, LEVEL_CLIP = 3.0, 4.0, 5.0  # so many scales teach no more than these
+HOUR_CLIP, SCALE_CLIP, LEVEL_CLIP = 6.0, 4.0, 5.0  # more scales than these teach no more
 NORMAL_MAD = 1.2533  # standard deviation / mean absolute deviation of a normal
 RELATIVE_FLOOR, FLOOR = 0.005, 1e-6  # no scale is finer: of the mean size; in the unit
 EDGE_SHARE = 1.5  # a step between two hours widens the scale so much at it, none half an hour off
@@ -162,7 +162,7 @@ class Profile:
         off = flat - tables.guesses[:, block.slot]
         wide = math.inf if self.elapsed <= DAY else 1.0  # on the first day all is news
         size = np.minimum(np.abs(block.y - centre), wide * SCALE_CLIP * scale)
-        self._learn_hours(tables, block.slot, off, size, wide * 2.0 * HUBER * scale, step)
+        self._learn_hours(tables, block.slot, off, size, wide * HOUR_CLIP * scale, step)
         self._learn_errors(off, spent)
         self._learn_whole(block, off[0], size[tables.sure[block.slot]], spent, wide)
 
