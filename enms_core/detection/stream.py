@@ -17,6 +17,8 @@ from enms_core.plant import zone as named_zone
 
 __all__ = ["LEARNING", "UNSCORED", "Score", "StreamDetector", "epoch_seconds"]
 
+FORMAT = 2  # of the state in JSON
+
 
 class StreamDetector(BaseEstimator):
     """Scores readings by hour of the week, calibrated on their own past; needs no tuning.
@@ -85,14 +87,15 @@ class StreamDetector(BaseEstimator):
         """Return the whole state; a detector read from it goes on with the very same numbers."""
         memories = {kind: self._memory(kind) for kind in getattr(self, "memories_", {})}
         state = {kind: memory.to_dict() for kind, memory in memories.items()}
-        return json.dumps({"zone": self.zone, "memories": state}, allow_nan=False)
+        whole = {"format": FORMAT, "zone": self.zone, "memories": state}
+        return json.dumps(whole, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote; what was learned in an older format is learned anew."""
         raw = json.loads(text)
         detector = cls(raw["zone"])
-        if raw["memories"]:
+        if raw["memories"] and raw.get("format") == FORMAT:
             detector.memories_ = {
                 kind: Memory.from_dict(state) for kind, state in raw["memories"].items()
             }

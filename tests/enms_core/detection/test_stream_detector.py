@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -270,3 +272,11 @@ def test_the_last_state_of_a_stream_goes_on_in_a_batch():
     parts.append(mixed.score(load.iloc[1500:]).to_numpy())
     np.testing.assert_allclose(np.vstack(parts), whole.to_numpy(), atol=1e-9, rtol=0)
     assert mixed.to_json() == batch.to_json()
+
+
+def test_a_state_of_an_older_format_is_learned_anew():
+    load = plant(3, 900, seed=13)
+    old = json.dumps({"zone": ZONE, "memories": {"values": {"level": [0.0] * 168}}})
+    again = StreamDetector.from_json(old)
+    assert again.zone == ZONE
+    pd.testing.assert_frame_equal(again.score(load), StreamDetector(ZONE).score(load))
