@@ -9,9 +9,11 @@ machine together, after a time of normal operation.
 
 from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
 from enms_core.detection.forest import ForestDetector
+from enms_core.detection.load import surprise_of_load
 from enms_core.detection.machine import MachineDetector
 from enms_core.detection.reason import describe, severity
-from enms_core.detection.stream import Score, StreamDetector
+from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
+from enms_core.detection.stream import StreamDetector
 from enms_core.detection.verdict import blame, confidence, rarity
 
 DETECTORS = {"stream": StreamDetector}
@@ -32,6 +34,9 @@ __all__ = [
     "blame",
     "confidence",
     "describe",
+    "false_alarms_per_month",
     "rarity",
     "severity",
+    "surprise_for",
+    "surprise_of_load",
 ]

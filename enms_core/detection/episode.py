@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from enms_core.detection.stream import Score, epoch_seconds
+from enms_core.detection.score import Score, epoch_seconds
 
 HOUR = 3600.0
 HOLD = 3.0  # a reading stands for at most so many typical intervals

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from enms_core.detection.episode import Episode, EpisodeTracker, Step
-from enms_core.detection.stream import Score, StreamDetector
+from enms_core.detection.score import Score
+from enms_core.detection.stream import StreamDetector
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,26 @@ def same_input_same_output(make, load):
     pd.testing.assert_frame_equal(make().score(load), make().score(load), check_exact=True)
 
 
+def batches_and_single_readings_mix(make, load):
+    mixed, whole = make(), make().score(load)
+    parts = [
+        mixed.score(load.iloc[:1000]).to_numpy(),
+        np.array(rows(mixed, load.iloc[1000:1400])),
+        mixed.score(load.iloc[1400:]).to_numpy(),
+    ]
+    np.testing.assert_allclose(np.vstack(parts), whole.to_numpy(), atol=1e-9, rtol=0)
+
+
+def state_does_not_grow(make, load):
+    detector = make()
+    sizes = []
+    for month in range(4):
+        detector.score(pd.Series(load.to_numpy(), load.index + month * pd.Timedelta("28D")))
+        sizes.append(len(detector.to_json()))
+    assert max(sizes) < 100_000
+    assert sizes[-1] < 1.5 * sizes[0]
+
+
 def constant_series_is_not_surprising(make, load):
     for level in (0.0, 20.0):
         scores = make().score(pd.Series(level, load.index))
@@ -125,6 +145,8 @@ CHECKS = (
     clone_is_untrained,
     json_round_trip_goes_on_exactly,
     same_input_same_output,
+    batches_and_single_readings_mix,
+    state_does_not_grow,
     constant_series_is_not_surprising,
     says_nothing_before_it_knows,
     the_clock_change_does_not_alarm,
