@@ -48,7 +48,7 @@ def test_its_panels_do_not_overlap():
 def test_a_plant_counts_together(shared):
     """Engine, relay, source and server are processes of their own; one answer has all of them."""
 
-    shared.enms("simulate", "--inject", "leak", "--machine", "Compressor-1", "--minutes", "10")
+    shared.enms("train", "Compressor-1", "--wait")
     for name in (
         'enms_readings_total{outcome="stored"}',
         "enms_detection_seconds_count",

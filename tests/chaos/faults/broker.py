@@ -103,7 +103,7 @@ async def stream_trimmed(lab: Lab, n: int = 1000) -> list[Figure]:
     plant = lab.plant
     async with Traffic(plant) as traffic:
         await traffic.recovery()
-        before, client = plant.metric("enms_gaps_filled"), plant.redis
+        before, client = plant.metric("enms_gaps_filled_total"), plant.redis
         server = plant.pid_of("server")
         os.kill(server, signal.SIGSTOP)
         try:
@@ -116,7 +116,7 @@ async def stream_trimmed(lab: Lab, n: int = 1000) -> list[Figure]:
         finally:
             os.kill(server, signal.SIGCONT)
         took = await traffic.recovery()
-    filled = plant.metric("enms_gaps_filled") - before
+    filled = plant.metric("enms_gaps_filled_total") - before
     return [
         *traffic.figures(),
         Figure("filled in (the stream held 100)", filled, least=n),
