@@ -28,7 +28,7 @@ def surprise_of_load(
     >>> load += np.random.default_rng(1).normal(size=len(load))
     >>> load.iloc[-50:-40] *= 1.5
     >>> surprise = surprise_of_load(load, None, 30 * 24)
-    >>> bool(surprise[-50] > 4.0 > surprise[30 * 24 : -50].max())
+    >>> bool(surprise[-50] > 10.0 > surprise[30 * 24 : -50].max())
     True
     """
     scores = StreamDetector().score(_root(load), _expected(load, temperature, train_end))

@@ -120,7 +120,7 @@ def _settings(folder, database_url, valkey):
 @pytest.fixture
 def working(lite):
     """Give a shop with a machine that takes a second to train, and a worker that runs."""
-    lite.machine(days=30, interval=timedelta(minutes=1))
+    lite.machine(days=90, interval=timedelta(minutes=1))
     running = [lite.start()]
     lite.workers = running
     yield lite
