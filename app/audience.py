@@ -66,7 +66,7 @@ class Audience:
 
     def restored(self) -> None:
         """Let all clients come again: what they know is void."""
-        for client in list(self._clients):
+        for client in list(self._present):  # also those that still catch up
             client.cut(GOING_AWAY, "the store was restored; connect again")
 
     def dismiss(self) -> None:

@@ -1,18 +1,16 @@
 """What a detector would have told of a past that people have labelled."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
+from enms_core.baseline import EnergyBaseline
 from enms_core.detection import DETECTORS
 from enms_core.detection.episode import Closed, Episode, EpisodeTracker, Opened
 from enms_core.detection.monitor import Monitor
-from enms_core.findings import LEARN_US
 from enms_core.plant import Machine
-from enms_core.store import Store, anomalies, models
-from enms_core.store import readings as stored
-from enms_core.store.times import index_of
 from enms_core.training import energy_metric
 from enms_core.watch import Watch, predict
 
@@ -101,38 +99,41 @@ def _delay(episodes: pd.DataFrame, known: pd.DataFrame, hits: "np.ndarray") -> f
 
 
 def backtest(
-    store: Store,
     machine: Machine,
-    start_us: int,
-    end_us: int,
+    wide: pd.DataFrame,
+    baseline: EnergyBaseline | None,
+    labelled: pd.DataFrame,
+    start: datetime,
     *,
     detector: str = "stream",
     surprise: float | None = None,
 ) -> Backtest:
-    """Judge [start, end) again and compare what is told with the labels; nothing is kept.
+    """Judge the readings (index time, a column per metric) from `start` on again; nothing is kept.
 
-    `surprise` is how surprising a reading must be to begin an episode, by default as it is live.
-    What lies before the span teaches. ValueError for a span without readings of energy.
+    What lies before `start` teaches. `surprise` is how surprising a reading must be to begin an
+    episode, by default as it is live. `labelled` is as in `compare`; what began before `start` does
+    not count. ValueError without readings of energy in the span.
     """
-    episodes = _episodes(store, machine, start_us, end_us, detector, surprise)
-    with store.read() as connection:
-        labelled = anomalies.labelled(connection, machine.id, start_us, end_us)
-    for name in ("started_at", "ended_at"):
-        labelled[name] = index_of(labelled[name].astype("Int64"))
-    return compare(episodes, labelled, (end_us - start_us) / 1e6)
+    if detector not in DETECTORS:
+        known = ", ".join(DETECTORS)
+        raise ValueError(f"detector {detector!r} is unknown; it must be one of {known}")
+    metric = energy_metric(wide.columns)
+    span = wide.index[wide[metric].notna() & (wide.index >= pd.Timestamp(start))]
+    if not len(span):
+        raise ValueError(f"no readings of {metric} from {start} on")
+    episodes = _episodes(machine, wide, baseline, span[0], detector, surprise)
+    seconds = (span[-1] - span[0]).total_seconds()
+    return compare(episodes, labelled[labelled["started_at"] >= start], max(seconds, 1.0))
 
 
 def _episodes(
-    store: Store,
     machine: Machine,
-    start_us: int,
-    end_us: int,
+    wide: pd.DataFrame,
+    baseline: EnergyBaseline | None,
+    start: pd.Timestamp,
     detector: str,
     surprise: float | None,
 ) -> pd.DataFrame:
-    with store.read() as connection:
-        version = models.active(connection).get(machine.id)
-        wide = stored.frame(connection, machine.id, start_us - LEARN_US, end_us)
     metric = energy_metric(wide.columns)
     monitor = Monitor(metric, machine.factory.timezone)
     monitor.detector = DETECTORS[detector](machine.factory.timezone)
@@ -142,9 +143,7 @@ def _episodes(
         monitor.tracker = EpisodeTracker(
             metric=metric, enter=surprise, instant=instant, leave=leave
         )
-    watch = Watch(machine, monitor)
-    if version:
-        watch.follow(version)
+    watch = Watch(machine, monitor, baseline=baseline)
     values = wide[metric].dropna()
     times = pd.DatetimeIndex(values.index).as_unit("us").asi8
     expected = predict(watch, wide).reindex(values.index).to_numpy(float)
@@ -156,7 +155,7 @@ def _episodes(
     rows = [
         (e.started_at, e.ended_at, e.score, e.delta_kwh)
         for e in found.values()
-        if e.started_at.timestamp() * 1e6 >= start_us
+        if e.started_at >= start
     ]
     frame = pd.DataFrame(rows, columns=EPISODES[:-1])
     for name in ("started_at", "ended_at"):

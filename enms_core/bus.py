@@ -339,9 +339,8 @@ class Follower:
 
     def _is_known(self, envelope: Envelope) -> bool:
         """Whether it was told before, or is another plant's on the same Redis."""
-        if envelope.seq is None:
-            return False
-        return envelope.seq <= self.last or envelope.epoch != self.epoch
+        seq = envelope.seq
+        return envelope.epoch != self.epoch or (seq is not None and seq <= self.last)
 
     async def _missing(self, connected: Any) -> list[Envelope]:
         """Return what was appended after the last number seen: from the stream, else the store."""

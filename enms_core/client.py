@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from enms_core import ingest, jobs, kpi, outlook, triage
+from enms_core import findings, ingest, jobs, kpi, outlook, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
 from enms_core.plant import Factory, Machine, Unknown
@@ -331,7 +331,19 @@ class Plant:
         from enms_core.backtest import backtest  # scikit-learn takes a second to import
 
         found, span = self._span(machine, start, end)
-        return backtest(self.store, found, *span, detector=detector, surprise=surprise)
+        with self.store.read() as connection:
+            version = models.active(connection).get(found.id)
+            wide = readings.frame(connection, found.id, span[0] - findings.LEARN_US, span[1])
+            labelled = anomalies.labelled(connection, found.id, *span)
+        return backtest(
+            found,
+            wide,
+            self.model(machine) if version else None,
+            _with_times(labelled),
+            to_time(start, found),
+            detector=detector,
+            surprise=surprise,
+        )
 
     def request_detection(
         self,

@@ -78,7 +78,6 @@ class Engine:
     def __init__(self, store: Store, bell: Bell) -> None:
         self.store, self.bell = store, bell
         self.pulse = Pulse()
-        self._epoch = store.epoch
         self.cursor = 0
         self._watches: dict[str, Watch] = {}
         self._series: dict[int, tuple[str, str]] = {}
@@ -280,8 +279,10 @@ class Engine:
 
     def tell_newest(self) -> None:
         """Publish the newest values that are due."""
-        for update in self.pulse.due(time.monotonic()):
-            self.bell.publish(Envelope.now(update, seq=None, epoch=self._epoch))
+        due = self.pulse.due(time.monotonic())
+        epoch = self.store.epoch if due else ""  # it changes where the store was restored
+        for update in due:
+            self.bell.publish(Envelope.now(update, seq=None, epoch=epoch))
 
     # -- sweeps ---------------------------------------------------------------------------------
 

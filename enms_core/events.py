@@ -8,8 +8,10 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
@@ -20,7 +22,7 @@ Time = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-        r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$"
+        r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)(?![\s\S])"
     ),
 ]
 KINDS: dict[str, type["Event"]] = {}  # channel -> kind, in the order of their definition
@@ -158,6 +160,25 @@ class MachineAdded(Event, channel="machine.added", fact=("machine_id",)):
 
 
 CHANNELS = tuple(KINDS)
+LONGEST_PATTERN, MOST_PATTERNS = 40, 40
+
+
+def chosen(patterns: Sequence[str], channels: Iterable[str] = CHANNELS) -> frozenset[str]:
+    """Return the channels that patterns such as training.* mean; raise ValueError for none.
+
+    A long or a much repeated pattern would keep the event loop busy for minutes.
+
+    >>> sorted(chosen(["anomaly.*"]))
+    ['anomaly.detected', 'anomaly.updated']
+    """
+    known = sorted(channels)
+    small = len(patterns) <= MOST_PATTERNS and all(len(p) <= LONGEST_PATTERN for p in patterns)
+    found = frozenset(c for c in known for p in patterns if small and fnmatch(c, p))
+    if not found:
+        raise ValueError(f"channels {str(patterns)[:60]} mean none of: {', '.join(known)}")
+    return found
+
+
 _BY_TYPE = {kind.type: kind for kind in KINDS.values()}
 
 

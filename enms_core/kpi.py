@@ -6,11 +6,12 @@ guessed: `coverage` says how much of the span that is.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
 from enms_core.plant import Machine
@@ -143,10 +144,7 @@ def buckets(
     [24.0, 25.0]
     """
     first, last = (pd.Timestamp(at).tz_convert(zone) for at in (start, end))
-    edges = pd.DatetimeIndex([first, last])
-    if freq is not None:
-        step = _STEPS[freq]
-        edges = pd.date_range(_floor(first, freq), last + step, freq=step)
+    edges = pd.DatetimeIndex([first, last]) if freq is None else _edges(first, last, freq)
     for a, b in pairwise(edges):
         if b > first and a < last:
             yield max(a, first).to_pydatetime(), min(b, last).to_pydatetime()
@@ -161,9 +159,30 @@ _STEPS: dict[str, Any] = {
 }
 
 
-def _floor(at: pd.Timestamp, freq: str) -> pd.Timestamp:
+LONGEST = {
+    "15min": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "1D": timedelta(hours=25),
+    "1W": timedelta(days=8),
+    "1MS": timedelta(days=32),
+}
+
+
+def _edges(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> pd.DatetimeIndex:
+    """Return the edges of buckets: days by the wall clock, if midnight comes twice or never."""
+    step, zone = _STEPS[freq], first.tz
     if freq in ("15min", "1h"):
-        return at.tz_convert("UTC").floor(freq).tz_convert(at.tz)
+        ahead = first.utcoffset() or timedelta()
+        floor = (first.tz_convert("UTC") + ahead).floor(freq) - ahead
+        return pd.date_range(floor, last.tz_convert("UTC") + step, freq=step).tz_convert(zone)
+    days = pd.date_range(
+        _floor(first.tz_localize(None), freq), last.tz_localize(None) + step, freq=step
+    )
+    first_of_two = np.ones(len(days), bool)
+    return days.tz_localize(zone, ambiguous=first_of_two, nonexistent="shift_forward")
+
+
+def _floor(at: pd.Timestamp, freq: str) -> pd.Timestamp:
     day = at.normalize()
     if freq == "1W":
         return day - pd.DateOffset(days=day.day_of_week)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -26,9 +27,12 @@ from enms_core.store.times import to_us
 from enms_core.training_job import TrainingJob
 
 if TYPE_CHECKING:
+    from enms_core.backtest import Backtest
     from enms_core.baseline import EnergyBaseline
 
 PAGE = 10_000
+LEARN = timedelta(days=60)  # a backtest learns from so long before it
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS = 5_000  # readings of one request: less than its limit of 1 MiB
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 SLOTS = ("1min", "5min", "15min", "30min", "1h", "1D")  # what the server averages itself
@@ -215,14 +219,14 @@ class RemotePlant:
             part = rows[COLUMNS].iloc[first : first + ROWS]
             text = part.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%f%z")
             answer = self._send("POST", "/readings", content=text.encode(), kind="text/csv")
-            refused = tuple(answer["quarantined"])
+            named = tuple(answer["quarantined"])
             receipt += Receipt(
                 sent=len(part),
                 stored=answer["accepted"],
                 duplicates=answer["duplicates"],
-                quarantined=len(refused),
-                reasons=dict(pd.Series([r["reason"] for r in refused], dtype=str).value_counts()),
-                refused=refused,
+                quarantined=answer["refused"],
+                reasons=dict(Counter(row["reason"] for row in named)),
+                refused=named,
             )
         return receipt
 
@@ -250,6 +254,35 @@ class RemotePlant:
     def label(self, anomaly_id: str, label: str, *, note: str = "") -> None:
         """Say what an anomaly was: "true", "false", or "expected", and then why."""
         self._ask("POST", f"/anomalies/{anomaly_id}/label", label=label, note=note)
+
+    def backtest(
+        self,
+        machine: str,
+        detector: str = "stream",
+        start: When = "2000-01-01",
+        end: When | None = None,
+        *,
+        surprise: float | None = None,
+    ) -> "Backtest":
+        """Judge a labelled past again, as `Plant.backtest` does, on this computer."""
+        from enms_core.backtest import backtest  # scikit-learn takes a second to import
+
+        found, first = self.machine(machine), to_time(start, self.machine(machine))
+        wide = self.readings(machine, max(first - LEARN, EARLIEST), end)
+        known = self.anomalies(machine)
+        try:
+            baseline = self.model(machine)
+        except Unknown:
+            baseline = None
+        return backtest(
+            found,
+            wide.tz_convert("UTC"),
+            baseline,
+            known[known["label"].notna()],
+            first,
+            detector=detector,
+            surprise=surprise,
+        )
 
     def request_detection(
         self, machine: str | None = None, start: When | None = None, end: When | None = None

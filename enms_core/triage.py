@@ -129,6 +129,7 @@ def _span(seen: Report) -> tuple[int, int | None]:
     start, end = to_us(seen.started_at), None if seen.ended_at is None else to_us(seen.ended_at)
     if start > now_us():
         raise ValueError(f"started_at {iso(start)} is in the future; it must be in the past")
-    if end is not None and not start < end <= start + LONGEST_SPAN_US:
-        raise ValueError(f"ended_at {iso(end)} must be after started_at, by at most a year")
+    last = now_us() + 1 if end is None else end
+    if not start < last <= start + LONGEST_SPAN_US:
+        raise ValueError(f"ended_at {iso(last)} must be after started_at, by at most a year")
     return start, end

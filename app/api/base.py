@@ -29,6 +29,14 @@ class Stranger(Exception):
     """Nobody known asks."""
 
 
+def netloc_of(url: str) -> str:
+    """Return host and port of a URL; empty where it is none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
 def host_of(url: str) -> str:
     """Return the host's name in a URL, without port and brackets; empty where there is none.
 
@@ -104,7 +112,7 @@ class Guard(RequestHandler):
         origin = self.request.headers.get("Origin")
         if host_of(f"//{self.request.host}") not in known:
             raise HTTPError(403, reason="Host is not one this server answers to")
-        if origin is not None and urlsplit(origin).netloc not in self.known_origins:
+        if origin is not None and netloc_of(origin) not in self.known_origins:
             raise HTTPError(403, reason="Origin is not one this server answers to")
 
     async def identify(self) -> Person:

@@ -5,10 +5,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from app.api.declared import Refused
-from enms_core.readings import COLUMNS
+from enms_core.readings import COLUMNS, Columns
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -37,24 +35,37 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def readings_in(body: bytes) -> pd.DataFrame:
+def readings_in(body: bytes) -> Columns:
     """Return readings from CSV: machine, metric, time, value, or machine, time and a column each.
 
-    Raise Refused where it is no such table.
+    Raise Refused where it is no such table; a row must have a cell for every column.
     """
+    header, rows = _table(body)
+    missing = [name for name in ("machine", "time") if name not in header]
+    if missing or len(set(header)) < len(header):
+        said = "the header must be machine,metric,time,value or machine,time,power_kw,..."
+        raise Refused(400, "invalid", said, missing[0] if missing else None)
+    place = {name: i for i, name in enumerate(header)}
+    if {"metric", "value"} <= place.keys():
+        return {name: [row[place[name]] for row in rows] for name in COLUMNS}
+    metrics = [(i, name) for name, i in place.items() if name not in ("machine", "time")]
+    flat = [
+        (row[place["machine"]], name, row[place["time"]], row[i])
+        for row in rows
+        for i, name in metrics
+        if row[i] != ""
+    ]
+    return {name: [row[i] for row in flat] for i, name in enumerate(COLUMNS)}
+
+
+def _table(body: bytes) -> tuple[list[str], list[list[str]]]:
     try:
-        table = pd.read_csv(io.BytesIO(body), dtype=str, keep_default_na=False, encoding="utf-8")
-    except (ValueError, OverflowError) as error:  # pandas' parser errors and wrong encodings
+        text = io.StringIO(body.decode("utf-8-sig"), newline="")
+        header, *rows = [row for row in csv.reader(text, strict=True) if row] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise Refused(400, "malformed", f"the body is no CSV in UTF-8: {error}") from error
-    for name in ("machine", "time"):
-        if name not in table:
-            raise Refused(
-                400,
-                "invalid",
-                "the header must be machine,metric,time,value or machine,time,power_kw,...",
-                name,
-            )
-    if {"metric", "value"} <= set(table.columns):
-        return table[COLUMNS]
-    wide = table.melt(id_vars=["machine", "time"], var_name="metric", value_name="value")
-    return wide[wide["value"] != ""][COLUMNS]
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            said = f"row {number} has {len(row)} cells, the header {len(header)}"
+            raise Refused(400, "malformed", said)
+    return header, rows

@@ -161,13 +161,21 @@ def cursor_of(key: Key | None) -> str | None:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
+def _is_storable(part: Any) -> bool:
+    """Whether a part of a key can be compared by every database."""
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return isinstance(part, str) and not re.search("[\0\ud800-\udfff]", part)
+
+
 def key_of(cursor: str | None, *kinds: type) -> Key | None:
     """Return the key in a cursor; raise Refused for one that no page gave."""
     if cursor is None:
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if isinstance(key, list) and (not kinds or [type(part) for part in key] == list(kinds)):
+        known = isinstance(key, list) and (not kinds or [type(p) for p in key] == list(kinds))
+        if known and all(map(_is_storable, key)):
             return tuple(key)
     except (ValueError, binascii.Error, RecursionError):
         pass

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fnmatch import fnmatch
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
 from enms_core import ingest, kpi, outlook, triage
 from enms_core.client import resampled
-from enms_core.events import CHANNELS, SystemAlert, utc_now
+from enms_core.events import SystemAlert, chosen, utc_now
 from enms_core.plant import Factory, Unknown
 from enms_core.readings import COLUMNS, Columns
 from enms_core.store import Connection, anomalies, events, jobs, machines, models, pages, scores
@@ -135,11 +135,24 @@ def list_kpis(ask: Ask) -> "Rows[r.KpiRow]":
             wanted = [machines.find(connection, query.machine)] if query.machine else known
         for machine in sorted(wanted, key=attrgetter("name")):
             if machine.name >= str(after[0]) and len(found) <= query.limit:
-                rows = kpi.of_machine(connection, machine, query.start, end, query.freq)
-                found += [row for row in rows if (machine.name, to_us(row.start)) > after]
+                first, last = _page_of(query, end, after if machine.name == after[0] else None)
+                rows = kpi.of_machine(connection, machine, first, last, query.freq)
+                new = (row for row in rows if (machine.name, to_us(row.start)) > after)
+                found += islice(new, query.limit + 1 - len(found))
     page, more = found[: query.limit], len(found) > query.limit
     items = [r.KpiRow(**{name: _known(value) for name, value in vars(row).items()}) for row in page]
     return Rows(items=items, next=_after(page[-1]) if more else None)
+
+
+def _page_of(
+    query: r.OfKpis, end: datetime, after: tuple[Any, ...] | None
+) -> tuple[datetime, datetime]:
+    """Return the part of the span that a page can hold, and one bucket more."""
+    first = query.start if after is None else max(query.start, from_us(after[1]))
+    if query.freq is None:
+        return first, end
+    longest = (query.limit + 2) * kpi.LONGEST[query.freq]
+    return first, end if end - first <= longest else first + longest
 
 
 def list_forecast(ask: Ask) -> "Rows[r.ForecastRow]":
@@ -176,11 +189,8 @@ def list_events(ask: Ask) -> "Rows[r.EventRow]":
     """Events in the order of their numbers, but for the newest values, which are not kept."""
     query, channels = ask.query, None
     if query.channels is not None:
-        patterns = [part.strip() for part in query.channels.split(",")]
-        channels = [c for c in CHANNELS if any(fnmatch(c, pattern) for pattern in patterns)]
-        if not channels:
-            known = ", ".join(CHANNELS)
-            raise Refused(400, "invalid", f"channels must be of: {known}", "channels")
+        with _naming("channels"):
+            channels = sorted(chosen([part.strip() for part in query.channels.split(",")]))
     with ask.plant.store.read() as connection:
         wanted = _wanted(connection, query, int)
         if wanted.after is None and query.since is not None:
@@ -241,26 +251,28 @@ def _one(
 
 def post_readings(ask: Ask) -> r.Taken:
     """Take readings in; answered when those that are valid are on the disk."""
-    rows = ask.body if isinstance(ask.body, pd.DataFrame) else _columns(ask.body)
+    rows = ask.body if isinstance(ask.body, dict) else _columns(ask.body)
     receipt = ingest.take(ask.plant.store, ask.plant.bell, rows)
     return r.Taken(
         accepted=receipt.stored,
         duplicates=receipt.duplicates,
+        refused=receipt.quarantined,
         quarantined=[r.RefusedReading(**row) for row in receipt.refused],
     )
 
 
 def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
     rows = body.rows if isinstance(body, r.ReadingsIn) else body
-    flat = [
-        (row.machine, metric, row.time, value)
-        for row in rows
-        for metric, value in (
-            row.values.items() if row.values is not None else ((row.metric, row.value),)
-        )
-    ]
+    flat = [(row.machine, metric, row.time, value) for row in rows for metric, value in _said(row)]
     columns = zip(*flat, strict=True) if flat else ((), (), (), ())
     return dict(zip(COLUMNS, map(list, columns), strict=True))
+
+
+def _said(row: r.ReadingIn) -> Iterator[tuple[str | None, float | str | None]]:
+    """Yield everything that a row says: metric and value, and the values."""
+    if row.values is None or row.metric is not None or row.value is not None:
+        yield row.metric, row.value
+    yield from (row.values or {}).items()
 
 
 def post_machine(ask: Ask) -> Made:

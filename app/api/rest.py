@@ -99,7 +99,7 @@ class Rest(Handler):
             self.refuse(409, str(error), "conflict")
         except Forbidden as error:
             self.refuse(403, str(error), "forbidden")
-        except ValueError as error:
+        except (ValueError, OverflowError, NotImplementedError) as error:
             self.refuse(400, str(error), "invalid")
         except (Unavailable, TimeoutError) as error:
             log.warning("the store did not answer %s: %s", operation.path, error)

@@ -11,8 +11,8 @@ from enms_core.store.anomalies import LABELS, STATES
 from enms_core.store.jobs import MODEL_TYPES
 from enms_core.triage import ACTIONS, LONGEST_NOTE
 
-Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-MetricName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$", max_length=100)]
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\s\S])")]
+MetricName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)+(?![\s\S])", max_length=100)]
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=LONGEST_NOTE)]
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Severity = Literal["info", "warning", "critical"]
@@ -191,7 +191,7 @@ class DetectionIn(Struct, forbid_unknown_fields=True, kw_only=True):
 class AlertIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """Something that people should know."""
 
-    alert_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    alert_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?![\s\S])", max_length=64)]
     severity: Severity = "warning"
     message: Annotated[str, Meta(pattern=r"^[^\x00]+$", min_length=1, max_length=500)]
     details: dict[str, str | float | bool | None] = {}
@@ -370,10 +370,14 @@ class RefusedReading(Struct, kw_only=True):
 
 
 class Taken(Struct, kw_only=True):
-    """What became of readings, after the commit: sent = accepted + duplicates + quarantined."""
+    """What became of readings, after the commit: sent = accepted + duplicates + refused.
+
+    All of the refused are in quarantine; the first 1000 are named.
+    """
 
     accepted: int
     duplicates: int
+    refused: int
     quarantined: list[RefusedReading]
 
 

@@ -9,16 +9,17 @@ from typing import Any, ClassVar
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from app import metrics, server
-from app.api.base import TRY_AGAIN, StreamGuard
+from app.api.base import FORBIDDEN, STREAMS_EACH, TOO_MANY, TRY_AGAIN, UNKNOWN, StreamGuard
 from app.api.outbox import Full, Outbox
 from app.audience import Message
-from enms_core.events import CHANNELS, Envelope, utc_now
+from enms_core.events import CHANNELS, Envelope, chosen, utc_now
 from enms_core.plant import Unknown
 from enms_core.store import Store, Unavailable, events
-from enms_core.store.machines import find
+from enms_core.store.machines import all_machines, find
 
 LARGEST_IN = 64 * 1024  # bytes of a message from a client
 MESSAGES_PER_S = 20
@@ -27,6 +28,14 @@ RECHECK_S = 60.0
 LAST_WORDS_S = 1.0  # how long a cut client may still read why, before its socket is closed
 BATCH = 200
 WINDOW = "server_max_window_bits=12"  # 4 kB: the last events; zlib's 32 kB would cost 128 a client
+NARROWING = ("channels", "machines")
+REFUSALS = {
+    UNKNOWN: "nobody known asks; send Authorization: Bearer TOKEN",
+    FORBIDDEN: "the role of this token or login does not suffice for this stream",
+    TOO_MANY: f"more than {STREAMS_EACH} streams of one token or login",
+    TRY_AGAIN: "the store does not answer; try again",
+}
+ANSWERS = 40  # that wait for a client which talks and does not read
 TOO_SLOW, NOT_UNDERSTOOD, FLOODING = 4008, 4400, 1008
 
 
@@ -50,11 +59,8 @@ class Stream(StreamGuard, WebSocketHandler):
     async def prepare(self) -> None:
         """Deflate in a small window: Tornado takes its size from what the client asks for."""
         offered = self.request.headers.get("Sec-WebSocket-Extensions", "")
-        if "server_max_window_bits" not in offered:
-            deflate = f"permessage-deflate; {WINDOW}"
-            self.request.headers["Sec-WebSocket-Extensions"] = offered.replace(
-                "permessage-deflate", deflate
-            )
+        ours = f"permessage-deflate; {WINDOW}" if "permessage-deflate" in offered else ""
+        self.request.headers["Sec-WebSocket-Extensions"] = ours  # Tornado fails on odd offers
         await super().prepare()
 
     def get_compression_options(self) -> dict[str, Any]:
@@ -65,18 +71,19 @@ class Stream(StreamGuard, WebSocketHandler):
 
     async def open(self, *_args: str, **_kwargs: str) -> None:
         """Say who is there, send what was missed, then what happens."""
-        if self.enter() is not None:
-            self.close(self.refused, "no right to this stream; send Authorization: Bearer TOKEN")
+        refused = self.enter()
+        if refused is not None:
+            self.close(refused, REFUSALS[refused])
             return
         server.current().audience.enter(self)
         if self._is_cut:
             return
         try:
             since = self._number("since")
-            self._listen_to(_names(self.get_query_argument("channels", "")))
-            await self._choose(_names(self.get_query_argument("machines", "")))
-        except (ValueError, Unknown) as error:
-            await self.write_message({"type": "error", "message": str(error.args[0])})
+            await self._choose(*(_names(self.get_query_argument(n, "")) for n in NARROWING))
+        except (ValueError, Unknown, HTTPError) as error:
+            said = error.log_message if isinstance(error, HTTPError) else str(error.args[0])
+            await self.write_message({"type": "error", "message": said})
             self.close(NOT_UNDERSTOOD, "a parameter is wrong")
             return
         except Unavailable:
@@ -214,26 +221,24 @@ class Stream(StreamGuard, WebSocketHandler):
         if command["type"] == "ping":
             self._say({"type": "pong", "timestamp": utc_now()})
             return
-        if "channels" in command:
-            self._listen_to(_texts(command, "channels", "training.*"))
-        if "machines" in command or "channels" not in command:
-            await self._choose(_texts(command, "machines", "Pump"))
-        chosen = sorted(self._machines) if self._machines is not None else None
-        self._say({"type": "subscribed", "machines": chosen, "channels": sorted(self._listened)})
+        patterns = _texts(command, "channels", "training.*") if "channels" in command else None
+        names = None
+        if "machines" in command or patterns is None:
+            names = _texts(command, "machines", "Pump")
+        await self._choose(patterns, names)
+        machines = sorted(self._machines) if self._machines is not None else None
+        self._say({"type": "subscribed", "machines": machines, "channels": sorted(self._listened)})
 
-    def _listen_to(self, patterns: list[str]) -> None:
-        """Narrow this stream to some of its channels; none means all of them."""
-        found = frozenset(c for c in self.channels for p in patterns or ["*"] if fnmatch(c, p))
-        if not found:
-            known = ", ".join(sorted(self.channels))
-            raise ValueError(f"channels {patterns} are none of this stream's: {known}")
-        self._listened = found
+    async def _choose(self, patterns: list[str] | None, names: list[str] | None) -> None:
+        """Narrow this stream to channels and machines; none means all, None leaves it as it is.
 
-    async def _choose(self, names: list[str]) -> None:
-        """Narrow this stream to some machines; none means all of them."""
-        store = server.current().plant.store
-        ids = await asyncio.to_thread(_ids, store, names) if names else None
-        self._machines = ids
+        All of it or nothing: where a part is wrong, nothing changes.
+        """
+        listened = self._listened if patterns is None else chosen(patterns or ["*"], self.channels)
+        if names is not None:
+            store = server.current().plant.store
+            self._machines = await asyncio.to_thread(_ids, store, names) if names else None
+        self._listened = listened
 
     def _in_time(self) -> bool:
         """Whether the client keeps to its number of messages a second."""
@@ -264,15 +269,20 @@ class Stream(StreamGuard, WebSocketHandler):
         self._say({"type": "error", "message": text})
 
     def _say(self, answer: dict[str, Any]) -> None:
+        if len(self._tasks) > ANSWERS:
+            self.cut(TOO_SLOW, "too slow; connect again with since and epoch")
+            return
         self._start(self._write(json.dumps(answer)))
 
     async def _write(self, text: str) -> None:
         await self.write_message(text)
+        self._send()  # events that came meanwhile wait for this
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(_until_closed(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began
 
 
 class Dashboard(Stream):
@@ -328,7 +338,11 @@ def _texts(command: dict[str, Any], name: str, example: str) -> list[str]:
 
 def _ids(store: Store, names: list[str]) -> frozenset[str]:
     with store.read() as connection:
-        return frozenset(find(connection, name).id for name in names)
+        known = {key: m.id for m in all_machines(connection) for key in (m.id, m.name)}
+        for name in names:
+            if name not in known:
+                find(connection, name)  # which says what is known
+    return frozenset(known[name] for name in names)
 
 
 def _stored(store: Store, seq: int) -> list[Envelope]:

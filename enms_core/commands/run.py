@@ -14,7 +14,8 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 
 def main(settings: Settings, args: argparse.Namespace) -> int:
     """Return the supervisor's exit code."""
-    setup.main(settings, args)
     words = [word for word in args.words if word != "--"]
+    supervise.server_command(settings, words)  # what it refuses is refused before the rest is made
+    setup.main(settings, args)
     print(f"EnMS opens at {supervise.server_url(words)} in a moment; Ctrl-C stops it.", flush=True)
     return supervise.run(settings, words)

@@ -34,8 +34,13 @@ def main(settings: Settings, args: argparse.Namespace) -> None:
 
 def add(settings: Settings, args: argparse.Namespace) -> None:
     """Ask for the password; without a terminal it is the first line of stdin."""
+    store = connect(settings).store
+    with store.read() as connection:
+        known = {user.name: user.has_password for user in users.listed(connection)}
+    if known.get(args.name):
+        raise ValueError(f"{args.name} is there already; see enms user role, or remove it first")
     password = _password()
-    with connect(settings).store.write() as connection:
+    with store.write() as connection:
         users.put(connection, args.name, args.role, password)
     print(f"{args.name} may log in as {args.role}")
 

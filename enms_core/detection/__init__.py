@@ -3,21 +3,48 @@
 Stream detectors judge one series reading by reading; machine detectors judge the sensors of one
 machine together, after a time of normal operation.
 
->>> sorted(DETECTORS), sorted(MACHINE_DETECTORS)
+>>> from enms_core import detection
+>>> sorted(detection.DETECTORS), sorted(detection.MACHINE_DETECTORS)
 (['stream'], ['forest', 'machine'])
+
+Names are imported when they are first used: not every part needs scikit-learn's forests.
 """
 
-from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
-from enms_core.detection.forest import ForestDetector
-from enms_core.detection.load import surprise_of_load
-from enms_core.detection.machine import MachineDetector
-from enms_core.detection.reason import describe, severity
-from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
-from enms_core.detection.stream import StreamDetector
-from enms_core.detection.verdict import blame, confidence, rarity
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-DETECTORS = {"stream": StreamDetector}
-MACHINE_DETECTORS = {"forest": ForestDetector, "machine": MachineDetector}
+if TYPE_CHECKING:
+    from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
+    from enms_core.detection.families import DETECTORS, MACHINE_DETECTORS
+    from enms_core.detection.forest import ForestDetector
+    from enms_core.detection.load import surprise_of_load
+    from enms_core.detection.machine import MachineDetector
+    from enms_core.detection.reason import describe, severity
+    from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
+    from enms_core.detection.stream import StreamDetector
+    from enms_core.detection.verdict import blame, confidence, rarity
+
+_HOME = {
+    "Changed": "episode",
+    "Closed": "episode",
+    "DETECTORS": "families",
+    "Episode": "episode",
+    "EpisodeTracker": "episode",
+    "ForestDetector": "forest",
+    "MACHINE_DETECTORS": "families",
+    "MachineDetector": "machine",
+    "Opened": "episode",
+    "Score": "score",
+    "StreamDetector": "stream",
+    "blame": "verdict",
+    "confidence": "verdict",
+    "describe": "reason",
+    "false_alarms_per_month": "score",
+    "rarity": "verdict",
+    "severity": "reason",
+    "surprise_for": "score",
+    "surprise_of_load": "load",
+}
 
 __all__ = [
     "DETECTORS",
@@ -40,3 +67,13 @@ __all__ = [
     "surprise_for",
     "surprise_of_load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,11 +8,8 @@ import pytest
 
 from enms_core.backtest import backtest, compare
 from enms_core.plant import Factory, Machine
-from enms_core.readings import check
-from enms_core.store import machines, readings
-from enms_core.store.anomalies import Anomaly, add, put_label
-from enms_core.store.times import to_us
 
+PRESS = Machine("Press", "other", 60.0, Factory("Works"))
 START = pd.Timestamp("2026-09-07T00:00Z")
 DAY = pd.Timedelta("1D")
 WRONG = [(30, 12.0), (36, -0.0), (41, 15.0)]  # day of a fault, and the kW that it adds for 6 hours
@@ -49,56 +46,48 @@ def test_nothing_labelled_is_nothing_known():
 
 
 @pytest.fixture
-def press(sqlite_store):
+def past():
     """Seven weeks of quarter hours; two faults that a person called true, and a quiet day."""
     times = pd.date_range(START, periods=49 * 96, freq="15min")
     busy = (times.hour >= 6) & (times.hour < 22)
     power = np.where(busy, 40.0, 10.0) + np.random.default_rng(5).normal(0, 0.5, len(times))
-    with sqlite_store.write() as connection:
-        machine = machines.add(connection, Machine("Press", "other", 60.0, Factory("Works")))
-        for day, kw in WRONG:
-            first = START + day * DAY + pd.Timedelta("9h")
-            power[(times >= first) & (times < first + pd.Timedelta("6h"))] += kw
-            found = anomaly(machine, first)
-            add(connection, found)
-            put_label(connection, found.id, "true" if kw else "false", "", "anna", 0)
-        rows = pd.DataFrame({"machine": "Press", "metric": "power_kw", "time": times})
-        now = datetime(2026, 11, 1, tzinfo=UTC)
-        readings.add(connection, check(rows.assign(value=power), {"Press"}, now))
-    return machine
+    rows = []
+    for day, kw in WRONG:
+        first = START + day * DAY + pd.Timedelta("9h")
+        last = first + pd.Timedelta("6h")
+        power[(times >= first) & (times < last)] += kw
+        rows.append((first, last, 70.0, "true" if kw else "false"))
+    labelled = pd.DataFrame(rows, columns=["started_at", "ended_at", "delta_kwh", "label"])
+    return pd.DataFrame({"power_kw": power}, times), labelled
 
 
-def anomaly(machine, first):
-    values = dict.fromkeys(("value", "expected", "lower", "upper"), 40.0)
-    return Anomaly(
-        machine_id=machine.id,
-        metric="power_kw",
-        state="resolved",
-        severity="warning",
-        score=5.0,
-        **values,
-        delta_kwh=70.0,
-        delta_cost=12.0,
-        started_at=to_us(first.to_pydatetime()),
-        ended_at=to_us((first + pd.Timedelta("6h")).to_pydatetime()),
-        reason="made",
-    )
-
-
-def test_the_past_is_judged_again(sqlite_store, press):
-    span = to_us((START + 28 * DAY).to_pydatetime()), to_us((START + 49 * DAY).to_pydatetime())
-    found = backtest(sqlite_store, press, *span)
+def test_the_past_is_judged_again(past):
+    wide, labelled = past
+    start = (START + 28 * DAY).to_pydatetime()
+    found = backtest(PRESS, wide, None, labelled, start)
     assert found.recall == 1.0
     assert found.delay_s <= timedelta(hours=2).total_seconds()
     assert found.kwh_found == 140.0
     assert found.episodes["label"].tolist().count("true") >= 2
-    assert (found.episodes["started_at"] >= START + 28 * DAY).all()
-    deaf = backtest(sqlite_store, press, *span, surprise=99.0)
+    assert (found.episodes["started_at"] >= start).all()
+    deaf = backtest(PRESS, wide, None, labelled, start, surprise=99.0)
     assert len(deaf.episodes) < len(found.episodes)
 
 
-def test_a_machine_without_energy_is_refused(sqlite_store):
-    with sqlite_store.write() as connection:
-        tank = machines.add(connection, Machine("Tank", "other", None, Factory("Works")))
+def test_the_span_is_that_of_the_readings(past):
+    wide, labelled = past
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    found = backtest(PRESS, wide, None, labelled, long_ago)
+    told = (found.episodes["label"] != "true").sum()
+    assert found.false_alarms_per_month == pytest.approx(told * 30 / 49, rel=0.01)
+
+
+def test_what_cannot_be_judged_is_refused(past):
+    wide, labelled = past
+    later = datetime(2027, 1, 1, tzinfo=UTC)
     with pytest.raises(ValueError, match="no readings of power_kw or energy_kwh"):
-        backtest(sqlite_store, tank, 0, 10)
+        backtest(PRESS, wide[[]], None, labelled, later)
+    with pytest.raises(ValueError, match="no readings of power_kw from 2027"):
+        backtest(PRESS, wide, None, labelled, later)
+    with pytest.raises(ValueError, match="must be one of stream"):
+        backtest(PRESS, wide, None, labelled, later, detector="oracle")

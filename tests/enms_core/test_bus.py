@@ -33,11 +33,11 @@ def tell_together(store, numbers):
             assert events.record(connection, step(number)) is not None
 
 
-def newest(**values):
+def newest(epoch="", **values):
     event = MetricUpdated(
         machine_id="m", machine="Pump", values=values, time="2026-11-22T13:00:00Z"
     )
-    return Envelope.now(event, seq=None, epoch="")
+    return Envelope.now(event, seq=None, epoch=epoch)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ async def test_newest_values_pass_without_a_number(sqlite_store, valkey, relayin
     bell = Bell(valkey.locate)
     async with reader(sqlite_store, valkey) as follower:
         await follower.live()
-        sent = [newest(power_kw=float(n)) for n in range(3)]
+        sent = [newest(sqlite_store.epoch, power_kw=float(n)) for n in range(3)]
         for envelope in sent:
             await asyncio.to_thread(bell.publish, envelope)
         await asyncio.to_thread(tell, sqlite_store, [1])
@@ -234,7 +234,7 @@ async def test_a_flood_of_newest_values_leaves_others_their_turn(sqlite_store, v
         await follower.live()
         with valkey.client() as client, client.pipeline(transaction=False) as pipe:
             for _ in range(2000):
-                pipe.publish("metric.updated", newest(power_kw=1.0).to_json())
+                pipe.publish("metric.updated", newest(sqlite_store.epoch, power_kw=1.0).to_json())
             pipe.execute()
         turns = 0
         while len(follower.got) < 2000:

@@ -11,6 +11,7 @@ from enms_core import remote
 from enms_core.client import Plant, connect
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Unknown
+from enms_core.remote import RemotePlant
 from enms_core.store import energy, tokens
 from enms_core.store.times import to_us
 from tests.app.api.conftest import database_url, served, settings  # noqa: F401 (fixtures)
@@ -160,3 +161,20 @@ def test_kpis_are_the_same_to_the_last_bit(near, far, rows, served):  # noqa: F8
     assert len(near.kpis(None, START)) == len(far.kpis(None, START)) == 2
     with pytest.raises(ValueError, match="must"):
         far.kpis("Pump", START, START - pd.Timedelta("1h"))
+
+
+def test_a_backtest_is_the_same(near, far, rows):
+    power = rows[rows["metric"] == "power_kw"]
+    far.write(power)
+    near.request_detection("Pump", START)
+    mine, theirs = (plant.backtest("Pump", start=START) for plant in (near, far))
+    same(mine.episodes, theirs.episodes)
+    assert mine.false_alarms_per_month == theirs.false_alarms_per_month
+    assert (theirs.recall, theirs.kwh_found) == (None, 0.0)
+
+
+def test_both_have_the_same_methods():
+    def methods(kind):
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert methods(Plant) - {"settings"} <= methods(RemotePlant)

@@ -31,7 +31,7 @@ def tell(served, count, machine_id="m1"):
 def test_readings_are_stored_when_they_are_answered(rest):
     answer = rest.post("/readings", json=rows())
     assert answer.status_code == 200
-    assert answer.json() == {"accepted": 3, "duplicates": 0, "quarantined": []}
+    assert answer.json() == {"accepted": 3, "duplicates": 0, "refused": 0, "quarantined": []}
     assert rest.post("/readings", json={"rows": rows(4)}).json()["duplicates"] == 3
     found = rest.get("/readings", params={"machine": "Pump"}).json()["items"]
     assert [(row["time"], row["value"]) for row in found] == [
@@ -67,7 +67,7 @@ def test_what_is_no_reading_is_answered_with_its_reason(rest):
 )
 def test_readings_come_as_csv_too(rest, text):
     answer = rest.post("/readings", content=text, headers={"Content-Type": "text/csv"})
-    assert answer.json() == {"accepted": 1, "duplicates": 0, "quarantined": []}
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "refused": 0, "quarantined": []}
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ async def _post(rest: httpx.AsyncClient, body: bytes, kind: str, tally: Counter[
     if answer.status_code != 200:
         tally["5xx"] += not told["message"]
         return
-    count = told["accepted"] + told["duplicates"] + len(told["quarantined"])
+    count = told["accepted"] + told["duplicates"] + told["refused"]
     tally["accepted"] += told["accepted"]
     tally["told"] += count
     tally["readings"] += len(json.loads(body)) if kind == "application/json" else count
