@@ -106,12 +106,12 @@ def backtest(
     start: datetime,
     *,
     detector: str = "stream",
-    surprise: float | None = None,
+    false_alarms_per_month: float | None = None,
 ) -> Backtest:
     """Judge the readings (index time, a column per metric) from `start` on again; nothing is kept.
 
-    What lies before `start` teaches. `surprise` is how surprising a reading must be to begin an
-    episode, by default as it is live. `labelled` is as in `compare`; what began before `start` does
+    What lies before `start` teaches. `false_alarms_per_month` is how many are put up with, by
+    default as many as live. `labelled` is as in `compare`; what began before `start` does
     not count. ValueError without readings of energy in the span.
     """
     if detector not in DETECTORS:
@@ -121,7 +121,7 @@ def backtest(
     span = wide.index[wide[metric].notna() & (wide.index >= pd.Timestamp(start))]
     if not len(span):
         raise ValueError(f"no readings of {metric} from {start} on")
-    episodes = _episodes(machine, wide, baseline, span[0], detector, surprise)
+    episodes = _episodes(machine, wide, baseline, span[0], detector, false_alarms_per_month)
     seconds = (span[-1] - span[0]).total_seconds()
     return compare(episodes, labelled[labelled["started_at"] >= start], max(seconds, 1.0))
 
@@ -132,16 +132,14 @@ def _episodes(
     baseline: EnergyBaseline | None,
     start: pd.Timestamp,
     detector: str,
-    surprise: float | None,
+    false_alarms_per_month: float | None,
 ) -> pd.DataFrame:
     metric = energy_metric(wide.columns)
     monitor = Monitor(metric, machine.factory.timezone)
     monitor.detector = DETECTORS[detector](machine.factory.timezone)
-    if surprise is not None:
-        usual = monitor.tracker
-        instant, leave = max(surprise, usual.instant), min(surprise, usual.leave)
+    if false_alarms_per_month is not None:
         monitor.tracker = EpisodeTracker(
-            metric=metric, enter=surprise, instant=instant, leave=leave
+            metric=metric, false_alarms_per_month=false_alarms_per_month
         )
     watch = Watch(machine, monitor, baseline=baseline)
     values = wide[metric].dropna()

@@ -321,11 +321,12 @@ class Plant:
         start: When = "2000-01-01",
         end: When | None = None,
         *,
-        surprise: float | None = None,
+        false_alarms_per_month: float | None = None,
     ) -> "Backtest":
         """Judge a labelled past again: precision, recall, false alarms, delay, energy found.
 
-        With `surprise` as if that began an episode: a setting can be tried before it is applied.
+        With `false_alarms_per_month` as if so many were put up with: a setting can be tried before
+        it is applied.
         Nothing is kept. Raise ValueError for a machine without readings of energy.
         """
         from enms_core.backtest import backtest  # scikit-learn takes a second to import
@@ -342,7 +343,7 @@ class Plant:
             _with_times(labelled),
             to_time(start, found),
             detector=detector,
-            surprise=surprise,
+            false_alarms_per_month=false_alarms_per_month,
         )
 
     def request_detection(

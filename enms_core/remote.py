@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from enms_core.baseline import EnergyBaseline
 
 PAGE = 10_000
+LABELLED = ("started_at", "ended_at", "delta_kwh", "label")
 LEARN = timedelta(days=60)  # a backtest learns from so long before it
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS = 5_000  # readings of one request: less than its limit of 1 MiB
@@ -262,14 +263,15 @@ class RemotePlant:
         start: When = "2000-01-01",
         end: When | None = None,
         *,
-        surprise: float | None = None,
+        false_alarms_per_month: float | None = None,
     ) -> "Backtest":
         """Judge a labelled past again, as `Plant.backtest` does, on this computer."""
         from enms_core.backtest import backtest  # scikit-learn takes a second to import
 
         found, first = self.machine(machine), to_time(start, self.machine(machine))
         wide = self.readings(machine, max(first - LEARN, EARLIEST), end)
-        known = self.anomalies(machine)
+        known = self.anomalies(machine).reindex(columns=[*LABELLED])
+        known = known.astype(dict.fromkeys(LABELLED[:2], "datetime64[us, UTC]"))
         try:
             baseline = self.model(machine)
         except Unknown:
@@ -281,7 +283,7 @@ class RemotePlant:
             known[known["label"].notna()],
             first,
             detector=detector,
-            surprise=surprise,
+            false_alarms_per_month=false_alarms_per_month,
         )
 
     def request_detection(

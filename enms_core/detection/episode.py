@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from enms_core.detection.score import Score, epoch_seconds
+from enms_core.detection.score import Score, epoch_seconds, surprise_for
 
 HOUR = 3600.0
 HOLD = 3.0  # a reading stands for at most so many typical intervals
@@ -129,7 +129,8 @@ class EpisodeTracker:
     """Turns the scored readings of one series into episodes, one open at a time.
 
     One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same
-    side and the first of them is a minute old, or at once on a reading of `instant` or more that
+    side, the first of them is a minute old and the largest is one that `false_alarms_per_month`
+    normal readings exceed, or at once on a reading of `instant` or more that
     is plainly wrong: a band width outside the band and a quarter off. It closes when `n`
     readings, seldom interrupted, are below `leave` again, or at its last reading when data were
     missing for three typical intervals and an hour. The reading after such a gap closes it and
@@ -151,17 +152,20 @@ class EpisodeTracker:
         k: int = 3,
         n: int = 5,
         enter: float = 3.5,
-        instant: float = 8.0,
+        instant: float = 5.0,
         leave: float = 2.0,
+        false_alarms_per_month: float = 4.0,
         metric: str = "power_kw",
     ) -> None:
-        if not (1 <= k <= n and 0 < leave <= enter <= instant):
+        if not (1 <= k <= n and 0 < leave <= enter <= instant and false_alarms_per_month > 0):
             raise ValueError(
-                f"k={k}, n={n}, leave={leave}, enter={enter}, instant={instant}: "
-                "must be 1 <= k <= n and 0 < leave <= enter <= instant"
+                f"k={k}, n={n}, leave={leave}, enter={enter}, instant={instant}, "
+                f"false_alarms_per_month={false_alarms_per_month}: "
+                "must be 1 <= k <= n, 0 < leave <= enter <= instant, and more than none"
             )
         self.k, self.n = k, n
         self.enter, self.instant, self.leave = enter, instant, leave
+        self.false_alarms_per_month = false_alarms_per_month
         self.metric = metric
         self._last: float | None = None
         self._interval = 0.0
@@ -253,16 +257,26 @@ class EpisodeTracker:
         if not hits:
             self._run = None
         lasting = odd and hits >= self.k and at - run.start >= LEAST_SECONDS
+        lasting = lasting and run.score >= self._news
         if may_open and (lasting or self._plainly_wrong(value, score)):
             self._open, self._back, self._told = True, 0, abs(run.peak)
             return Opened(run.episode())
         return None
 
+    @property
+    def _news(self) -> float:
+        """The surprise that normal readings exceed as seldom as is wanted.
+
+        Readings closer than a minute say little more than those of every minute.
+        """
+        interval = max(self._interval or 0.0, LEAST_SECONDS)
+        return max(self.enter, surprise_for(self.false_alarms_per_month, interval))
+
     def _plainly_wrong(self, value: float, score: Score) -> bool:
         width = CLEARLY_OUT * (score.upper - score.lower)
         outside = value > score.upper + width or value < score.lower - width
         off = abs(value - score.expected) >= CLEARLY_OFF * abs(score.expected)
-        return score.surprise >= self.instant and outside and off
+        return score.surprise >= max(self.instant, self._news) and outside and off
 
     def _follow(self, at: float, value: float, score: Score, part: _Tally) -> Step | None:
         run = self._run
@@ -289,7 +303,7 @@ class EpisodeTracker:
         return Closed(run.episode()) if run else None
 
 
-_SETTINGS = ("k", "n", "enter", "instant", "leave", "metric")
+_SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
 _STATE = ("_last", "_interval", "_open", "_back", "_told")
 
 

@@ -1,6 +1,6 @@
 """Writes readings of machines of its own, twenty batches a second, and says what is stored.
 
-A batch is an hour of a machine, minute by minute; at ten o'clock of every day it uses too much.
+A batch is an hour of a machine, minute by minute; at ten of every fifth day it uses too much.
 What stands on stdout was acknowledged: `plant.write` had returned.
 """
 
@@ -17,7 +17,7 @@ from enms_core.store import Unavailable
 MACHINES = ("Kill-1", "Kill-2", "Kill-3")
 PAUSE_S = 0.05
 PAST = timedelta(days=60)
-ODD_HOUR = 10
+ODD_HOUR, ODD_DAY = 10, 5  # what comes every day is soon no surprise
 
 
 def batch(machine: str, start: datetime) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def batch(machine: str, start: datetime) -> pd.DataFrame:
     times = pd.date_range(start, periods=60, freq="1min")
     random = np.random.default_rng([int(start.timestamp()), MACHINES.index(machine)])
     values = 20.0 + 5.0 * (8 <= start.hour < 18) + random.normal(0.0, 0.3, 60)
-    if start.hour == ODD_HOUR:
+    if start.hour == ODD_HOUR and start.toordinal() % ODD_DAY == 0:
         values[15:45] += 30.0
     return pd.DataFrame({"machine": machine, "metric": "power_kw", "time": times, "value": values})
 

@@ -36,10 +36,11 @@ async def nonsense(lab: Lab, n: int = 10_000) -> list[Figure]:
     address = f"{plant.url}/api/v1"
     before = plant.metric("enms_messages_refused_total")
     async with httpx.AsyncClient(base_url=address, timeout=GUARD_S) as rest:
+        there = await stored_readings(rest)
         for _ in range(n // 4):
             await _rest(rest, rng, tally)
             await _csv(rest, rng, tally)
-        stored = await stored_readings(rest)
+        stored = await stored_readings(rest) - there
     await _streams(plant, rng, n // 4, tally)
     await asyncio.to_thread(_channels, plant, rng, n // 4, tally)
     refused = await _refused(plant, before, tally["broken on a channel"])

@@ -47,7 +47,7 @@ async def bad_line(lab: Lab, n: int = 60) -> list[Figure]:
                 plant.stop()
     return [
         *traffic.figures(),
-        Figure("connections cut", proxy.cuts, least=1),
+        Figure("connections cut", proxy.cuts),
         worst("recovery", [calm], 5.0),
         worst("half open: noticed", [quiet], REDIS_S),
         worst("half open: events come from the store", [swallowed], REDIS_S),
