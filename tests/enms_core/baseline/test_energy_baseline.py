@@ -249,7 +249,6 @@ def test_operating_calendar_acts_by_time_of_day():
 
 
 def test_public_holidays():
-    pytest.importorskip("holidays")
     X, _, y = plant(days=500)
     off = (X.index.month == 1) & (X.index.day == 1) | (X.index.month == 5) & (X.index.day == 1)
     y[off] = 6.0
