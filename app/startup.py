@@ -1,6 +1,7 @@
 """Once per server process, by `panel serve --setup`: logging, and the hub."""
 
 import functools
+import gc
 import logging
 
 from tornado.ioloop import IOLoop
@@ -17,3 +18,5 @@ logging.basicConfig(
 running = server.start(settings)
 IOLoop.current().add_callback(functools.partial(server.run, running))
 IOLoop.current().add_callback(server.end_politely, running)
+gc.collect()
+gc.freeze()  # what was imported stays: to look through it again and again stops the loop for 0.1 s
