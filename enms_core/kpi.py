@@ -34,7 +34,8 @@ class Kpis:
     - `load_factor`: mean_kw / peak_kw.
     - `base_kw`: the 5 % quantile of the quarters' mean powers.
     - `cost`, `carbon_kg`: energy_kwh times price and carbon factor of the factory.
-    - `sec_kwh_per_unit`: specific energy consumption, energy_kwh / production_count.
+    - `sec_kwh_per_unit`: specific energy consumption, energy_kwh / production_count. None where
+      less than 90 % of the span was measured: its pieces were counted all the same.
     """
 
     machine: str
@@ -107,6 +108,8 @@ def kpis(
     if known.empty:
         return blank
     energy, covered_s = float(known["energy_kwh"].sum()), float(known["covered_s"].sum())
+    coverage = min(1.0, covered_s / (end.timestamp() - start.timestamp()))
+    pieces = production_count if coverage >= WHOLE else None
     mean, demand = energy / (covered_s / 3600.0), _demand(known)
     peak = None if demand.empty else float(demand.max())
     return Kpis(
@@ -118,10 +121,10 @@ def kpis(
             "peak_at": None if peak is None else demand.index[int(demand.argmax())].to_pydatetime(),
             "load_factor": mean / peak if peak else None,
             "base_kw": None if demand.empty else float(demand.quantile(BASE_SHARE)),
-            "coverage": min(1.0, covered_s / (end.timestamp() - start.timestamp())),
+            "coverage": coverage,
             "cost": energy * site.price_per_kwh,
             "carbon_kg": energy * site.carbon_kg_per_kwh,
-            "sec_kwh_per_unit": energy / production_count if production_count else None,
+            "sec_kwh_per_unit": energy / pieces if pieces else None,
         }
     )
 

@@ -118,3 +118,11 @@ def test_buckets_follow_the_site_s_calendar(freq, first):
         assert {at.weekday() for at in inner} == {0}
     if freq == "1MS":
         assert {at.day for at in inner} == {1}
+
+
+def test_no_specific_consumption_of_half_a_span():
+    """The energy of half an hour over the pieces of a whole one would be half the truth."""
+    start = pd.date_range(START, periods=2, freq="15min")
+    half = pd.DataFrame({"start": start, "energy_kwh": 5.0, "covered_s": 900.0})
+    row = kpi.kpis(Machine("Press"), START, START + timedelta(hours=1), half, 80.0)
+    assert (row.coverage, row.production_count, row.sec_kwh_per_unit) == (0.5, 80.0, None)
