@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-OF_THE_MACHINE = ("s", "ms", "MB", "%", "/s")
+OF_THE_MACHINE = ("s", "ms", "MB", "MB/h", "%", "/s")
 QUICK = {
     "R3": 1,
     "R4": 4,
@@ -47,6 +47,7 @@ TOO_LONG = {
     "R8": "as R8-password, and another start to compare with",
     "N1-client": "it lasts 35 s",
     "W2-end": "it lasts a minute",
+    "M2": "it lasts an hour, and a short slope says nothing",
 }
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import psutil
+from scipy.stats import theilslopes
 
 from enms_core import broker
 from enms_core.events import SystemAlert
@@ -25,6 +26,7 @@ DEAF, OTHERS = 5, 20
 LARGE, LARGE_PER_S = 20_000, 50
 WINDOW_S = 8.0  # one of a round's two
 WATCHED_S = 30.0
+IDLE, SAMPLE_S = 2000, 10.0
 HANDSHAKE = (
     "GET /api/v1/ws/{stream} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -201,6 +203,36 @@ async def idle_clients(lab: Lab, n: int = 2000) -> list[Figure]:
     ]
 
 
+async def at_rest(lab: Lab, n: int = 60) -> list[Figure]:
+    """2,000 clients wait for n minutes and nothing else happens; the memory must not grow."""
+    plant = lab.plant
+    samples: list[dict[str, float]] = []
+    async with Crowd(plant.url, "training", IDLE) as crowd:
+        end = time.monotonic() + 60.0 * n
+        while time.monotonic() < end:
+            await asyncio.sleep(SAMPLE_S)
+            samples.append(plant.rss())
+        seen = await crowd.look()
+    settled = samples[len(samples) // 3 :]
+    hours = np.arange(len(settled)) * SAMPLE_S / 3600.0
+    return [
+        Figure("connected", seen["open"] - seen["closed"], least=IDLE),
+        *(
+            Figure(f"{part} at the end", settled[-1][part], unit="MB")
+            for part in sorted(settled[-1])
+        ),
+        *(
+            Figure(f"slope of {part}", _slope(hours, settled, part), 1.0, unit="MB/h")
+            for part in sorted(settled[-1])
+        ),
+    ]
+
+
+def _slope(hours: np.ndarray, samples: list[dict[str, float]], part: str) -> float:
+    """Return the median slope over all pairs (Theil 1950, Sen 1968): one step does not move it."""
+    return float(theilslopes([sample[part] for sample in samples], hours).slope)
+
+
 async def flooded_with_values(lab: Lab, n: int = 60) -> list[Figure]:
     """10,000 newest values a second on Redis for n seconds, events among them."""
     plant = lab.plant
@@ -265,6 +297,7 @@ FAULTS: dict[str, Fault] = {
     "W1": never_read,
     "W3": many_clients,
     "W3-idle": idle_clients,
+    "M2": at_rest,
     "W4": flooded_with_values,
     "W5": attacked,
 }
