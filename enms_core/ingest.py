@@ -1,6 +1,7 @@
 """The way in for every source: check, store, ring. Returned means stored on the disk."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from enms_core.store import readings as stored_readings
 from enms_core.store.machines import names as machine_names
 
 BATCH = 200_000
+Batch = pd.DataFrame | readings.Columns
 SHOWN = 1_000  # refused readings that a receipt names; all of them are in quarantine
 
 
@@ -54,24 +56,34 @@ def ingest(store: Store, bell: Bell, rows: pd.DataFrame) -> Receipt:
     return receipt
 
 
-def take(store: Store, bell: Bell, rows: "pd.DataFrame | readings.Columns") -> Receipt:
+def take(store: Store, bell: Bell, rows: Batch) -> Receipt:
     """Take one batch in, all of it or none: a frame, or plain lists by the names of its columns."""
+    return take_all(store, bell, [rows])[0]
+
+
+def take_all(store: Store, bell: Bell, batches: Sequence[Batch]) -> list[Receipt]:
+    """Take batches in by one transaction, all of them or none; return a receipt for each."""
     with store.read() as connection:
         names = machine_names(connection)
-    checked = readings.check(rows, names, datetime.now(UTC))
+    now = datetime.now(UTC)
+    checked = [readings.check(rows, names, now) for rows in batches]
     with store.write() as connection:
-        stored = stored_readings.add(connection, checked)
-    taken = Receipt(
-        sent=len(checked.rows) + len(checked.refusals),
+        stored = [stored_readings.add(connection, each) for each in checked]
+    taken = list(map(_receipt, checked, stored))
+    _count(sum(taken, Receipt()))
+    bell.ring("readings")
+    return taken
+
+
+def _receipt(checked: readings.Checked, stored: int) -> Receipt:
+    return Receipt(
+        sent=len(checked) + len(checked.refusals),
         stored=stored,
-        duplicates=len(checked.rows) - stored,
+        duplicates=len(checked) - stored,
         quarantined=len(checked.refusals),
         reasons=dict(Counter(refusal["reason"] for refusal in checked.refusals)),
         refused=tuple(checked.refusals[:SHOWN]),
     )
-    _count(taken)
-    bell.ring("readings")
-    return taken
 
 
 def _count(taken: Receipt) -> None:

@@ -93,18 +93,22 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What one method of a path does; `do` runs in a thread, and its docstring is the summary."""
+    """What one method of a path does; `do` runs in a thread, and its docstring is the summary.
+
+    It takes an Ask; `together`, all that wait at a time, and returns an answer for each.
+    """
 
     method: str
     path: str
     role: str
-    do: Callable[[Ask], Any]
+    do: Callable[..., Any]
     answer: Any
     in_path: type[Struct] = Nothing
     query: type[Struct] = Nothing
     body: Any = None
     csv_body: Callable[[bytes], Any] | None = None  # how a body of text/csv becomes one
     status: int = 200
+    together: bool = False
     refusals: tuple[int, ...] = field(default=())  # beside those that every operation has
 
     @property

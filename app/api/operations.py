@@ -249,20 +249,25 @@ def _one(
 # -- what changes something ------------------------------------------------------------------------
 
 
-def post_readings(ask: Ask) -> r.Taken:
+def post_readings(asks: Sequence[Ask]) -> list[r.Taken]:
     """Take readings in; answered when those that are valid are on the disk."""
-    rows = ask.body if isinstance(ask.body, dict) else _columns(ask.body)
-    receipt = ingest.take(ask.plant.store, ask.plant.bell, rows)
-    return r.Taken(
-        accepted=receipt.stored,
-        duplicates=receipt.duplicates,
-        refused=receipt.quarantined,
-        quarantined=[r.RefusedReading(**row) for row in receipt.refused],
-    )
+    plant = asks[0].plant
+    batches = [a.body if isinstance(a.body, dict) else _columns(a.body) for a in asks]
+    return [
+        r.Taken(
+            accepted=receipt.stored,
+            duplicates=receipt.duplicates,
+            refused=receipt.quarantined,
+            quarantined=[r.RefusedReading(**row) for row in receipt.refused],
+        )
+        for receipt in ingest.take_all(plant.store, plant.bell, batches)
+    ]
 
 
 def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
     rows = body.rows if isinstance(body, r.ReadingsIn) else body
+    if all(row.values is None for row in rows):
+        return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     flat = [(row.machine, metric, row.time, value) for row in rows for metric, value in _said(row)]
     columns = zip(*flat, strict=True) if flat else ((), (), (), ())
     return dict(zip(COLUMNS, map(list, columns), strict=True))
@@ -393,7 +398,7 @@ def _list(
 
 
 def _post(
-    path: str, role: str, body: Any, answer: Any, do: Callable[[Ask], Any], **more: Any
+    path: str, role: str, body: Any, answer: Any, do: Callable[..., Any], **more: Any
 ) -> Operation:
     return Operation(method="POST", path=path, role=role, body=body, answer=answer, do=do, **more)
 
@@ -440,6 +445,7 @@ OPERATIONS = (
         r.Taken,
         post_readings,
         csv_body=readings_in,
+        together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),
     _post("/anomalies", "analyst", r.AnomalyIn, Made, post_anomaly, status=201),

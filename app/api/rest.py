@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from app import server
 from app.api.base import Handler
 from app.api.csv_text import as_csv
 from app.api.declared import Ask, Operation, Refused, Rows, converted, decoded
+from app.api.together import Together
 from enms_core.people import Forbidden
 from enms_core.plant import Unknown
 from enms_core.store import Unavailable, is_full
@@ -172,9 +173,16 @@ class Rest(Handler):
 
 async def _run(operation: Operation, ask: Ask) -> Any:
     """Have it done in a thread; raise TimeoutError where its turn does not come in time."""
+    if operation.together:
+        return await _together(operation.do).do(ask, WAITS_S)
     pool = READERS if operation.method == "GET" else WRITERS
     work = functools.partial(_in_turn, operation, ask, time.monotonic() + WAITS_S)
     return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+@functools.cache
+def _together(do: Callable[..., Any]) -> Together[Ask]:
+    return Together(do.__name__, do)
 
 
 def _in_turn(operation: Operation, ask: Ask, deadline: float) -> Any:

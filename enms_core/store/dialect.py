@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 PATIENCE_S = 10.0  # how long a writer waits for another one
 Rows = Sequence[Mapping[str, Any]]
 
+AT_ONCE = 250  # rows of one INSERT; a database takes some ten thousand values in a statement
 WRITERS = 4_711  # the advisory lock that PostgreSQL's writers share
 
 
@@ -52,11 +54,13 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
 def insert_new_rows(
     connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: list[tuple[Any, ...]]
 ) -> int:
-    """Do as `insert_new` with plain tuples: four times as fast where there are very many."""
-    if not rows:
-        return 0
-    statement = f"{_values(connection, table, columns)} ON CONFLICT DO NOTHING"
-    return connection.exec_driver_sql(statement, rows).rowcount
+    """Do as `insert_new` with plain tuples, many in a statement: much faster than one by one."""
+    new = 0
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        statement = f"{_values(connection, table, columns, len(some))} ON CONFLICT DO NOTHING"
+        new += connection.exec_driver_sql(statement, tuple(chain.from_iterable(some))).rowcount
+    return new
 
 
 def upsert_rows(
@@ -91,10 +95,12 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def _values(connection: sa.Connection, table: sa.Table, columns: Sequence[str]) -> str:
+def _values(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], count: int = 1
+) -> str:
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(columns))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+    marks = f"({', '.join([mark] * len(columns))})"
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {', '.join([marks] * count)}"
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -1,6 +1,7 @@
 """Readings as (series, time, value), and the quarantine of those that were none."""
 
 from collections.abc import Collection
+from itertools import repeat
 
 import pandas as pd
 import sqlalchemy as sa
@@ -15,10 +16,17 @@ from enms_core.store.times import index_of, iso, now_us
 def add(connection: sa.Connection, checked: Checked) -> int:
     """Store the valid readings and quarantine the refused; return how many were new."""
     _refuse(connection, checked.refusals)
-    if not checked.rows:
+    if not checked:
         return 0
-    ids = _series_ids(connection, {(machine, metric) for machine, metric, *_ in checked.rows})
-    rows = [(ids[machine, metric], at, value) for machine, metric, at, value in checked.rows]
+    names, metrics, times, values = checked.columns
+    owners = set(zip(names, metrics, strict=True))
+    ids = _series_ids(connection, owners)
+    numbers = (
+        repeat(ids[owners.pop()], len(names))
+        if len(owners) == 1
+        else map(ids.__getitem__, zip(names, metrics, strict=True))
+    )
+    rows = list(zip(numbers, times, values, strict=True))
     return insert_new_rows(connection, readings, ("series_id", "time", "value"), rows)
 
 

@@ -359,3 +359,55 @@ def test_a_long_mixture():
     result = holds(rows, checked(*rows))
     assert 0 < len(result.valid) < len(rows)
     assert result.refused["reason"].nunique() > 5
+
+
+# -- plain lists, as they come from JSON --------------------------------------------------------
+
+
+def columns(*rows):
+    return {name: [{**GOOD, **row}[name] for row in rows] for name in COLUMNS}
+
+
+@trying(max_examples=150, deadline=None)
+@given(st.lists(ROW, max_size=8))
+def test_lists_are_judged_as_frames_are(rows):
+    listed, framed = check(columns(*rows), MACHINES, NOW), checked(*rows)
+    pd.testing.assert_frame_equal(listed.valid, framed.valid)
+    assert listed.refusals == framed.refusals
+
+
+@trying(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1_795_000_000_000_000), st.integers(-720, 720)), min_size=1)
+)
+def test_lists_that_are_all_valid_keep_every_microsecond(sent):
+    epoch, us = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    rows = [
+        {"time": (epoch + at * us).astimezone(timezone(timedelta(minutes=offset))).isoformat()}
+        for at, offset in sent
+    ]
+    assert check(columns(*rows), MACHINES, NOW).columns[2] == [at for at, _ in sent]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"value": float("nan")},
+        {"value": LARGEST * 1.001},
+        {"value": -LARGEST * 1.001},
+        {"value": True},
+        {"time": "2026-11-22T13:59:00"},
+        {"time": "1969-12-31T23:59:59.999999Z"},
+        {"time": (NOW + FUTURE + timedelta(microseconds=1)).isoformat()},
+        {"machine": "Pimp"},
+        {"metric": "power"},
+        {"metric": "x" * LONGEST_METRIC + "_kw"},
+    ],
+)
+def test_one_odd_row_in_a_list_is_the_only_one_refused(row):
+    result = check(columns({}, row, {}), MACHINES, NOW)
+    assert (len(result), len(result.refusals)) == (2, 1)
+
+
+def test_the_latest_time_in_a_list():
+    assert len(check(columns({"time": (NOW + FUTURE).isoformat()}), MACHINES, NOW)) == 1

@@ -76,9 +76,10 @@ def test_integrate_nothing():
 def send(store, machine, sent, metric="power_kw"):
     """Store readings and recompute what they touch, as the engine does."""
     times = [t for t, _ in sent]
-    rows = [(machine.name, metric, int(at), float(value)) for at, value in sent]
+    count, values = len(sent), [float(value) for _, value in sent]
+    columns = ([machine.name] * count, [metric] * count, list(map(int, times)), values)
     with store.write() as connection:
-        readings.add(connection, Checked(rows, []))
+        readings.add(connection, Checked(columns, []))
         energy.recompute(connection, machine.id, metric, np.array(times))
 
 
