@@ -321,21 +321,16 @@ class Follower:
     async def _heard(self, pubsub: Any) -> AsyncGenerator[Envelope]:
         """Yield what is published, until a number is missing or all was still for a while."""
         tick = time.monotonic() + 2 * POLL_S
-        read = 0
-        while time.monotonic() < tick:
-            read += 1
-            if read % FAIR == 0:
-                await asyncio.sleep(0)  # what has arrived is read without waiting for anything
-            message = await _in_time(pubsub.get_message(timeout=tick - time.monotonic()))
-            if not message or message["type"] != "message":
-                continue
-            envelope = _parsed(message["data"])
-            if envelope is None or self._is_known(envelope):
-                continue
-            if envelope.seq is not None and envelope.seq != self.last + 1:
-                return
-            self.last = self.last if envelope.seq is None else envelope.seq
-            yield envelope
+        while (left := tick - time.monotonic()) > 0:
+            for data in await _in_time(_messages(pubsub, left)):
+                envelope = _parsed(data)
+                if envelope is None or self._is_known(envelope):
+                    continue
+                if envelope.seq is not None and envelope.seq != self.last + 1:
+                    return
+                self.last = self.last if envelope.seq is None else envelope.seq
+                yield envelope
+            await asyncio.sleep(0)  # what has arrived is read without waiting for anything
 
     def _is_known(self, envelope: Envelope) -> bool:
         """Whether it was told before, or is another plant's on the same Redis."""
@@ -424,6 +419,18 @@ def newest_values(
         MetricUpdated(machine_id=m, machine=names.get(m, m), values=values[m], time=iso(times[m]))
         for m in fresh
     ]
+
+
+async def _messages(pubsub: Any, wait_s: float) -> list[bytes]:
+    """Return what was published once there is something: all that has arrived, up to some."""
+    found = []
+    for _ in range(FAIR):
+        message = await pubsub.get_message(timeout=0.0 if found else wait_s)
+        if message is None:
+            break
+        if message["type"] == "message":
+            found.append(message["data"])
+    return found
 
 
 async def _in_time(answer: Awaitable[Any], seconds: float = TIMEOUT_S) -> Any:

@@ -1,4 +1,4 @@
-"""Publishes newest values far faster than anybody reads: python -m tests.chaos.flood URL RATE S."""
+"""Publishes newest values far faster than anybody reads: python -m tests.chaos.flood URL EPOCH RATE S."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ AT_ONCE = 200
 MACHINES = 50
 
 
-def message(number: int) -> tuple[str, str]:
+def message(number: int, epoch: str) -> tuple[str, str]:
     """Return channel and text of a newest value."""
     machine = f"machine-{number % MACHINES}"
     update = MetricUpdated(
@@ -19,12 +19,12 @@ def message(number: int) -> tuple[str, str]:
         values={"power_kw": float(number % 100)},
         time="2026-11-24T00:00:00+00:00",
     )
-    return update.channel, Envelope.now(update, seq=None, epoch="flood").to_json()
+    return update.channel, Envelope.now(update, seq=None, epoch=epoch).to_json()
 
 
-def main(url: str, rate: int, seconds: float) -> None:
+def main(url: str, epoch: str, rate: int, seconds: float) -> None:
     """Publish, `rate` a second; print how many it were."""
-    sent, began, made = 0, time.monotonic(), [message(i) for i in range(1000)]
+    sent, began, made = 0, time.monotonic(), [message(i, epoch) for i in range(1000)]
     with client(url, timeout=30.0) as redis:
         while (passed := time.monotonic() - began) < seconds:
             if sent > rate * passed:
@@ -39,4 +39,4 @@ def main(url: str, rate: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
