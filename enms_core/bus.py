@@ -423,7 +423,7 @@ def newest_values(
 
 async def _messages(pubsub: Any, wait_s: float) -> list[bytes]:
     """Return what was published once there is something: all that has arrived, up to some."""
-    found = []
+    found: list[bytes] = []
     for _ in range(FAIR):
         message = await pubsub.get_message(timeout=0.0 if found else wait_s)
         if message is None:

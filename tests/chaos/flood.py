@@ -1,4 +1,4 @@
-"""Publishes newest values far faster than anybody reads: python -m tests.chaos.flood URL EPOCH RATE S."""
+"""Publishes newest values faster than anybody reads: -m tests.chaos.flood URL EPOCH RATE S."""
 
 import sys
 import time
