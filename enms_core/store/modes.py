@@ -13,7 +13,13 @@ COLUMNS = ["start", "end", "mode", "set_by", "set_at", "note"]
 
 
 def add(
-    connection: sa.Connection, machine_id: str, start_us: int, mode: str, by: str, at: int, note: str
+    connection: sa.Connection,
+    machine_id: str,
+    start_us: int,
+    mode: str,
+    by: str,
+    at: int,
+    note: str,
 ) -> None:
     """Keep that a machine is in a mode from then on."""
     row = {"machine_id": machine_id, "start": start_us, "mode": mode}
@@ -64,7 +70,8 @@ def over(
     during = told.where(modes.c.start > first, modes.c.start <= end_us)
     rows = connection.execute(before.order_by(modes.c.start.desc(), modes.c.id.desc()).limit(1))
     more = connection.execute(during.order_by(modes.c.start, modes.c.id))
-    return Modes.of({start: mode for start, mode in [*rows, *more]}.items())
+    newest: dict[int, str] = dict([*rows, *more])
+    return Modes.of(newest.items())
 
 
 def intervals() -> "sa.Select[Any]":
