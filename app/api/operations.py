@@ -220,7 +220,7 @@ def list_modes(ask: Ask) -> "Rows[r.ModeRow]":
 
 
 def list_repairs(ask: Ask) -> "Rows[r.RepairRow]":
-    """Registers that were reset or rolled over, newest first."""
+    """Registers that were reset or rolled over, oldest first."""
     with ask.plant.store.read() as connection:
         wanted = _wanted(connection, ask.query, int, str, str)
         return _rows(pages.repairs(connection, wanted), r.RepairRow)

@@ -1,6 +1,5 @@
 """What the lists of the wire are made of; the same declarations answer and document."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -161,9 +160,7 @@ class ModeIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """What a machine is doing from `at` (default: now) on, until it is told otherwise."""
 
     mode: Mode
-    at: Annotated[
-        datetime | None, Meta(tz=True, description="ISO 8601 with offset, since 1970.")
-    ] = None
+    at: Time | None = None
     note: Text = ""
 
 

@@ -133,14 +133,14 @@ def modes(connection: sa.Connection, wanted: Wanted) -> Page:
 
 
 def repairs(connection: sa.Connection, wanted: Wanted) -> Page:
-    """Return repairs of registers, newest first."""
+    """Return repairs of registers, oldest first."""
     q, m = schema.meter_repairs, schema.machines
     query: sa.Select[Any] = sa.select(*q.c, m.c.name.label("machine")).join_from(q, m)
     if wanted.machine_id is not None:
         query = query.where(q.c.machine_id == wanted.machine_id)
     query = _within(query, q.c.time, wanted)
     keys = [q.c.time, q.c.machine_id, q.c.metric]
-    page = _page(connection, query, wanted, keys, [key.name for key in keys], newest=True)
+    page = _page(connection, query, wanted, keys, [key.name for key in keys])
     for row in page.rows:
         del row["machine_id"]
         row["since"] = iso(row["since"])
