@@ -9,7 +9,7 @@ import pandas as pd
 from enms_core.baseline import EnergyBaseline
 from enms_core.baseline.features import driver_frame
 from enms_core.modes import Modes
-from enms_core.plant import ENERGY_METRICS, Machine
+from enms_core.plant import ENERGY_METRICS, REGISTER, Machine
 
 MODELS = {"baseline": EnergyBaseline}
 
@@ -55,7 +55,8 @@ def energy_metric(columns: "pd.Index[str]") -> str:
     for metric in ENERGY_METRICS:
         if metric in columns:
             return metric
-    raise ValueError(f"no readings of {' or '.join(ENERGY_METRICS)} to learn from")
+    sent = (*ENERGY_METRICS[:-1], REGISTER)
+    raise ValueError(f"no readings of {' or '.join(sent)} to learn from")
 
 
 def without_quiet(wide: pd.DataFrame, modes: Modes) -> pd.DataFrame:
