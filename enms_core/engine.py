@@ -338,7 +338,7 @@ class Engine:
             again = progress.starting_with(connection, "again:")
         found: list[Anomaly] = []
         for name, start in again.items():
-            if start:
+            if start and self._sound:
                 found += self._judge_again(name, int(start))
         for name, start in late.items():
             if not start:

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
+
 from enms_core.events import AnomalyUpdated, ModeChanged
-from enms_core.modes import MODES, QUIET
+from enms_core.modes import MODES, QUIET, SETTLE_US
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.readings import FUTURE
 from enms_core.store import Connection, anomalies, events, modes, progress, readings
@@ -35,6 +37,7 @@ def set_mode(
     known = modes.told_at(connection, machine.id, start)
     if known and known[0] == mode:
         return _changed(machine, mode, start, by, known[1], note)
+    [before] = modes.over(connection, machine.id, start, start).at(np.array([start]))
     modes.add(connection, machine.id, start, mode, by, now, note[:LONGEST_NOTE])
     told = _changed(machine, mode, start, by, now, note[:LONGEST_NOTE])
     events.record(connection, told)
@@ -44,12 +47,13 @@ def set_mode(
             connection, machine.id, ENERGY_METRICS, start, end
         ):
             _end(connection, anomaly, is_labelled, told, start, min(end, now))
-    if readings.has_since(connection, machine.id, ENERGY_METRICS, start):
-        note_again(connection, machine.id, start)
+    settled = start + SETTLE_US  # what was read before is not worth it
+    if mode != before and readings.has_since(connection, machine.id, ENERGY_METRICS, settled):
+        _note_again(connection, machine.id, start)
     return told
 
 
-def note_again(connection: Connection, machine_id: str, start_us: int) -> None:
+def _note_again(connection: Connection, machine_id: str, start_us: int) -> None:
     """Ask the engine to judge what was read since then by what is known of modes now."""
     known = progress.get(connection, f"again:{machine_id}")
     earliest = min(start_us, int(known)) if known else start_us
