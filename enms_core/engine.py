@@ -148,6 +148,8 @@ class Engine:
 
     def _modes(self, watch: Watch, first: int, last: int) -> Modes:
         """Return the modes of a machine over a span, as far as they were told and taken up."""
+        if not self._modes_at:
+            return Modes.of()
         with self.store.read() as connection:
             return stored_modes.over(
                 connection, watch.machine.id, first, last + INTERVAL_US, self._modes_at

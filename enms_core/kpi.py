@@ -108,9 +108,10 @@ def kpis(
         currency=site.currency,
         production_count=production_count,
     )
-    if quarters.empty:
+    spread = quarters["spread_kwh"] if "spread_kwh" in quarters else 0.0 * quarters["covered_s"]
+    if not (quarters["covered_s"] + spread).any():
         return blank
-    known = quarters.assign(energy_kwh=quarters["energy_kwh"] - quarters.get("spread_kwh", 0.0))
+    known = quarters.assign(energy_kwh=quarters["energy_kwh"] - spread)
     energy, covered_s = float(quarters["energy_kwh"].sum()), float(known["covered_s"].sum())
     coverage = min(1.0, covered_s / (end.timestamp() - start.timestamp()))
     pieces = production_count if coverage >= WHOLE else None

@@ -62,15 +62,19 @@ def over(
 
     With `known` only those that were told up to that id.
     """
-    told = sa.select(modes.c.start, modes.c.mode).where(modes.c.machine_id == machine_id)
+    told = modes.c.machine_id == machine_id
     if known is not None:
-        told = told.where(modes.c.id <= known)
-    first = start_us - SETTLE_US
-    before = told.where(modes.c.start <= first)
-    during = told.where(modes.c.start > first, modes.c.start <= end_us)
-    rows = connection.execute(before.order_by(modes.c.start.desc(), modes.c.id.desc()).limit(1))
-    more = connection.execute(during.order_by(modes.c.start, modes.c.id))
-    newest: dict[int, str] = dict([*rows, *more])
+        told &= modes.c.id <= known
+    before = sa.select(sa.func.max(modes.c.start)).where(
+        told, modes.c.start <= start_us - SETTLE_US
+    )
+    query = (
+        sa.select(modes.c.start, modes.c.mode)
+        .where(told, modes.c.start <= end_us)
+        .where(modes.c.start >= sa.func.coalesce(before.scalar_subquery(), 0))
+        .order_by(modes.c.start, modes.c.id)
+    )
+    newest: dict[int, str] = dict(connection.execute(query).all())
     return Modes.of(newest.items())
 
 
