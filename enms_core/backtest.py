@@ -10,6 +10,7 @@ from enms_core.baseline import EnergyBaseline
 from enms_core.detection import DETECTORS
 from enms_core.detection.episode import Closed, Episode, EpisodeTracker, Opened
 from enms_core.detection.monitor import Monitor
+from enms_core.modes import Modes
 from enms_core.plant import Machine
 from enms_core.training import energy_metric
 from enms_core.watch import Watch, predict
@@ -105,6 +106,7 @@ def backtest(
     labelled: pd.DataFrame,
     start: datetime,
     *,
+    modes: Modes | None = None,
     detector: str = "stream",
     false_alarms_per_month: float | None = None,
 ) -> Backtest:
@@ -112,7 +114,7 @@ def backtest(
 
     What lies before `start` teaches. `false_alarms_per_month` is how many are put up with, by
     default as many as live. `labelled` is as in `compare`; what began before `start` does
-    not count. ValueError without readings of energy in the span.
+    not count. `modes` says what is not judged. ValueError without readings of energy in the span.
     """
     if detector not in DETECTORS:
         known = ", ".join(DETECTORS)
@@ -121,7 +123,7 @@ def backtest(
     span = wide.index[wide[metric].notna() & (wide.index >= pd.Timestamp(start))]
     if not len(span):
         raise ValueError(f"no readings of {metric} from {start} on")
-    episodes = _episodes(machine, wide, baseline, span[0], detector, false_alarms_per_month)
+    episodes = _episodes(machine, wide, baseline, span[0], modes, detector, false_alarms_per_month)
     seconds = (span[-1] - span[0]).total_seconds()
     return compare(episodes, labelled[labelled["started_at"] >= start], max(seconds, 1.0))
 
@@ -131,6 +133,7 @@ def _episodes(
     wide: pd.DataFrame,
     baseline: EnergyBaseline | None,
     start: pd.Timestamp,
+    modes: Modes | None,
     detector: str,
     false_alarms_per_month: float | None,
 ) -> pd.DataFrame:
@@ -145,7 +148,7 @@ def _episodes(
     values = wide[metric].dropna()
     times = pd.DatetimeIndex(values.index).as_unit("us").asi8
     expected = predict(watch, wide).reindex(values.index).to_numpy(float)
-    steps = monitor.take(times, values.to_numpy(float), expected).steps
+    steps = monitor.take(times, values.to_numpy(float), expected, modes).steps
     found: dict[object, Episode] = {}
     for step in [*steps, *(Closed(last) for last in [monitor.episode] if last)]:
         if isinstance(step, Opened | Closed):

@@ -13,22 +13,25 @@ from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from enms_core import findings, ingest, jobs, kpi, outlook, triage
+from enms_core import findings, ingest, jobs, kpi, operating, outlook, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
-from enms_core.plant import Factory, Machine, Unknown
+from enms_core.modes import Modes
+from enms_core.plant import REGISTER, Factory, Machine, Unknown
 from enms_core.settings import Settings
 from enms_core.store import (
     Store,
     anomalies,
     events,
     machines,
+    meters,
     models,
     progress,
     readings,
     scores,
 )
 from enms_core.store import jobs as stored_jobs
+from enms_core.store import modes as stored_modes
 from enms_core.store.jobs import MODEL_TYPES, Job
 from enms_core.store.models import ModelVersion
 from enms_core.store.times import index_of, now_us, to_us
@@ -184,6 +187,28 @@ class Plant:
             ]
         return pd.DataFrame(rows, columns=[field.name for field in fields(kpi.Kpis)])
 
+    def modes(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return the operating modes that reach into [start, end), as they were told, oldest first.
+
+        Columns start, end (none while it lasts), mode, set_by, set_at, note; times in the site's
+        zone.
+        """
+        found, span = self._span(machine, start, end)
+        with self.store.read() as connection:
+            table = stored_modes.frame(connection, found.id, *span)
+        return _in_zone(table, found, "start", "end", "set_at")
+
+    def repairs(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return where a register of a machine was reset or rolled over in [start, end).
+
+        Columns time, since, metric, kind, before, after, energy_kwh (what was counted between
+        since and time), repaired_at; times in the site's zone.
+        """
+        found, span = self._span(machine, start, end)
+        with self.store.read() as connection:
+            table = meters.repairs(connection, found.id, *span)
+        return _in_zone(table, found, "time", "since", "repaired_at")
+
     def forecast(self, machine: str, hours: int = 24) -> pd.DataFrame:
         """Return the load of the next hours (1 to 168) in kW, as it was forecast last.
 
@@ -272,6 +297,26 @@ class Plant:
         """Take readings in (columns machine, metric, time, value); returned means stored."""
         return ingest.ingest(self.store, self.bell, rows)
 
+    def set_mode(
+        self,
+        machine: str,
+        mode: str,
+        at: When | None = None,
+        note: str = "",
+        *,
+        by: str | None = None,
+    ) -> None:
+        """Say that a machine is idle, running, in maintenance, in fault or offline, until the next.
+
+        `at` (default: now) may lie in the past, which is then judged again; a time without an
+        offset is read in the machine's zone. What was told for that very time before is replaced.
+        """
+        found = self.machine(machine)
+        start = None if at is None else to_time(at, found)
+        with self.store.write() as connection:
+            operating.set_mode(connection, found, mode, start, by or _me(), note)
+        self.bell.ring("events")
+
     def train(
         self, machine: str, model: str = "baseline", *, requested_by: str | None = None
     ) -> TrainingJob:
@@ -336,12 +381,14 @@ class Plant:
             version = models.active(connection).get(found.id)
             wide = readings.frame(connection, found.id, span[0] - findings.LEARN_US, span[1])
             labelled = anomalies.labelled(connection, found.id, *span)
+            modes = stored_modes.over(connection, found.id, span[0] - findings.LEARN_US, span[1])
         return backtest(
             found,
             wide,
             self.model(machine) if version else None,
             _with_times(labelled),
             to_time(start, found),
+            modes=modes,
             detector=detector,
             false_alarms_per_month=false_alarms_per_month,
         )
@@ -389,10 +436,16 @@ def _times(machine: Machine, start: When, end: When | None) -> tuple[datetime, d
 
 
 def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:
-    """Return a column per metric in slots: counts and energy summed, all else averaged."""
+    """Return a column per metric in slots: counts and energy summed, all else averaged.
+
+    Of a register the last value of a slot stands.
+    """
     slots = wide.resample(freq)
-    summed = [name for name in wide.columns if name.endswith(("_count", "_kwh"))]
-    return slots.mean().assign(**slots[summed].sum(min_count=1))[wide.columns]
+    summed = [n for n in wide.columns if n.endswith(("_count", "_kwh")) and n != REGISTER]
+    shown = slots.mean().assign(**slots[summed].sum(min_count=1))
+    if REGISTER in wide:
+        shown[REGISTER] = slots[REGISTER].last()
+    return shown[wide.columns]
 
 
 def to_time(at: When, machine: Machine | None = None) -> datetime:
@@ -419,6 +472,16 @@ def since_time(since: When | timedelta) -> datetime:
 def _one_of(what: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value not in (None, *allowed):
         raise ValueError(f"{what} {value!r} is unknown; it must be one of {', '.join(allowed)}")
+
+
+def modes_of(table: pd.DataFrame) -> Modes:
+    """Return the modes that a table of `Plant.modes` tells."""
+    starts = pd.DatetimeIndex(table["start"]).as_unit("us").asi8.tolist()
+    return Modes.of(zip(starts, table["mode"], strict=True))
+
+
+def _in_zone(table: pd.DataFrame, machine: Machine, *names: str) -> pd.DataFrame:
+    return table.assign(**{name: table[name].dt.tz_convert(machine.zone) for name in names})
 
 
 def _with_times(frame: pd.DataFrame) -> pd.DataFrame:

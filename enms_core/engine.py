@@ -18,10 +18,11 @@ import pandas as pd
 
 from enms_core import jobs, telemetry
 from enms_core.bus import GONE, Bell, Ear, Locate, Relay
-from enms_core.detection.monitor import Judged, Monitor
+from enms_core.detection.monitor import INTERVAL_US, Judged, Monitor
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
-from enms_core.findings import as_anomaly, detect, tell
-from enms_core.plant import ENERGY_METRICS, Machine
+from enms_core.findings import as_anomaly, detect, judge_again, tell
+from enms_core.modes import Modes
+from enms_core.plant import ENERGY_METRICS, REGISTER, REGISTER_POWER, Machine
 from enms_core.store import (
     Connection,
     Store,
@@ -29,10 +30,12 @@ from enms_core.store import (
     anomalies,
     energy,
     events,
+    meters,
     models,
     progress,
     scores,
 )
+from enms_core.store import modes as stored_modes
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.machines import all_machines
@@ -82,7 +85,7 @@ class Engine:
         self._watches: dict[str, Watch] = {}
         self._series: dict[int, tuple[str, str]] = {}
         self._machines: dict[str, Machine] = {}
-        self._models_at = -1
+        self._models_at, self._modes_at = -1, 0
         self._newest: dict[int, int] = {}  # series -> time (us) of the newest value told
         self._snapshot_at, self._since_snapshot = time.monotonic(), 0
         self._sound = False  # whether the monitors are as far as what was committed
@@ -100,6 +103,7 @@ class Engine:
         if len(batch):
             self._meet(batch)
             self._adopt_models()
+            self._adopt_modes()
             with telemetry.DETECTION.time():
                 self._take(batch)
         self._sound = True
@@ -123,7 +127,8 @@ class Engine:
         for watch, mine in self._energy_readings(batch):
             times, values = mine["time"].to_numpy(np.int64), mine["value"].to_numpy(float)
             expected = expected_at(self.store, watch, times)
-            yield watch, watch.monitor.take(times, values, expected)
+            modes = self._modes(watch, int(times.min()), int(times.max()))
+            yield watch, watch.monitor.take(times, values, expected, modes)
 
     def _energy_readings(self, batch: pd.DataFrame) -> Iterator[tuple[Watch, pd.DataFrame]]:
         """Yield every machine's readings of the metric that is judged, in order of arrival."""
@@ -132,6 +137,23 @@ class Engine:
             watch = self._watches.get(machine_id)
             if watch is not None and watch.monitor.metric == metric:
                 yield watch, batch[batch["series_id"] == number]
+
+    def _registers(self, batch: pd.DataFrame) -> Iterator[tuple[Machine, pd.DataFrame]]:
+        """Yield the registers of every machine whose energy is known by nothing else."""
+        for number in batch["series_id"].unique().tolist():
+            machine_id, metric = self._owner(number)
+            watch = self._watches.get(machine_id)
+            if metric == REGISTER and (watch is None or watch.monitor.metric == REGISTER_POWER):
+                yield self._machine(machine_id), batch[batch["series_id"] == number]
+
+    def _modes(self, watch: Watch, first: int, last: int) -> Modes:
+        """Return the modes of a machine over a span, as far as they were told and taken up."""
+        if not self._modes_at:
+            return Modes.of()
+        with self.store.read() as connection:
+            return stored_modes.over(
+                connection, watch.machine.id, first, last + INTERVAL_US, self._modes_at
+            )
 
     def _owner(self, series_id: int) -> tuple[str, str]:
         if series_id not in self._series:
@@ -143,10 +165,13 @@ class Engine:
         self, connection: Connection, batch: pd.DataFrame, judged: dict[str, Judged]
     ) -> int:
         told = 0
+        for machine, registers in self._registers(batch):
+            meters.recompute(connection, machine, registers["time"].to_numpy(np.int64))
         for watch, mine in self._energy_readings(batch):
             result, metric = judged[watch.machine.id], watch.monitor.metric
-            times = mine["time"].to_numpy(np.int64)
-            energy.recompute(connection, watch.machine.id, metric, times)
+            if metric != REGISTER_POWER:
+                times = mine["time"].to_numpy(np.int64)
+                energy.recompute(connection, watch.machine.id, metric, times)
             scores.put(connection, watch.machine.id, metric, result.band)
             told += sum(tell(connection, watch, step) for step in result.steps)
             if watch.monitor.episode:
@@ -160,8 +185,8 @@ class Engine:
     def _load(self) -> None:
         """Take up from the last snapshot; learn silently what was judged since.
 
-        A snapshot is kept with the first batch that a new monitor or a new model judged, so that
-        what is learned again is learned by the same.
+        A snapshot is kept with the first batch that a new monitor, a new model or new modes judged,
+        so that what is learned again is learned by the same.
         """
         self._watches, self._models_at = {}, -1
         with self.store.read() as connection:
@@ -169,6 +194,7 @@ class Engine:
             cursor = int(progress.get(connection, "engine:cursor", "0"))
             self._machines = {m.id: m for m in all_machines(connection)}
             known = {version.id: version for version in models.versions(connection)}
+        self._modes_at = int(snapshot.get("modes", 0))
         for machine_id, state in snapshot.get("monitors", {}).items():
             if machine_id in self._machines:
                 watch = Watch(self._machines[machine_id], Monitor.from_json(state))
@@ -218,6 +244,21 @@ class Engine:
                 self._since_snapshot = SNAPSHOT_READINGS  # due with the next batch
         self._models_at = newest
 
+    def _adopt_modes(self) -> None:
+        """Go by what was told of modes since; an episode that it ended is followed no more."""
+        with self.store.read() as connection:
+            newest = stored_modes.newest(connection)
+            if newest == self._modes_at:
+                return
+            for watch in self._watches.values():
+                episode = watch.monitor.episode
+                if episode and anomalies.is_over(
+                    connection, as_anomaly(connection, watch, episode).id
+                ):
+                    watch.monitor.tracker.interrupt("")
+        self._modes_at = newest
+        self._since_snapshot = SNAPSHOT_READINGS  # due with this batch
+
     def _warm_up(self, watch: Watch) -> None:
         watch.monitor.adopt(watch.model.id if watch.model else "")
         end = watch.monitor.last + 1
@@ -226,7 +267,9 @@ class Engine:
         values = wide.get(watch.monitor.metric, pd.Series(dtype=float)).dropna()
         if len(values):
             expected = predict(watch, wide).reindex(values.index)
-            watch.monitor.detector.score(values, expected)
+            modes = self._modes(watch, end - WARM_UP_US, end)
+            times = pd.DatetimeIndex(values.index).as_unit("us").asi8
+            watch.monitor.learn(values, expected, watch.monitor.judged_as(times, modes))
             log.info("%s follows model version %s", watch.machine.name, watch.monitor.model_id)
 
     def _snapshot_due(self) -> bool:
@@ -238,6 +281,7 @@ class Engine:
     def _snapshot(self, connection: Connection, cursor: int) -> None:
         state = {
             "cursor": cursor,
+            "modes": self._modes_at,
             "monitors": {m: watch.monitor.to_json() for m, watch in self._watches.items()},
         }
         progress.put(connection, "engine:snapshot", json.dumps(state))
@@ -287,10 +331,17 @@ class Engine:
     # -- sweeps ---------------------------------------------------------------------------------
 
     def sweep(self) -> list[Anomaly]:
-        """Judge again what came too late to be judged in order; return what is new."""
+        """Judge again what came too late to be judged in order; return what is new.
+
+        Where a past got other modes, what was learned of it is learned again by them, too.
+        """
         with self.store.read() as connection:
             late = progress.starting_with(connection, "late:")
+            again = progress.starting_with(connection, "again:")
         found: list[Anomaly] = []
+        for name, start in again.items():
+            if start and self._sound:
+                found += self._judge_again(name, int(start))
         for name, start in late.items():
             if not start:
                 continue
@@ -301,6 +352,20 @@ class Engine:
                 progress.put(connection, name, "")
         if found:
             self.bell.ring("events")
+        return found
+
+    def _judge_again(self, name: str, start: int) -> list[Anomaly]:
+        found: list[Anomaly] = []
+        machine_id = name.removeprefix("again:")
+        watch = self._watches.get(machine_id)
+        if watch is not None and start <= watch.monitor.last:
+            found, judge = judge_again(self.store, machine_id, start, watch.monitor.last + 1)
+            if judge is not None and judge.model_id == watch.monitor.model_id:
+                watch.monitor.detector, watch.monitor.idle = judge.detector, judge.idle
+        with self.store.write() as connection:
+            self._snapshot(connection, self.cursor)
+            if progress.get(connection, name) == str(start):  # nothing older was told meanwhile
+                progress.put(connection, name, "")
         return found
 
     def answer_requests(self) -> None:
@@ -370,7 +435,7 @@ def catch_up(store: Store, bell: Bell) -> Iterator[float]:
     with store.read() as connection:
         last = stored.last_id(connection)
     while engine.step(SNAPSHOT_READINGS):
-        yield engine.cursor / last
+        yield min(1.0, engine.cursor / last)  # what is derived arrives meanwhile
     engine.save()
 
 

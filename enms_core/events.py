@@ -159,6 +159,19 @@ class MachineAdded(Event, channel="machine.added", fact=("machine_id",)):
     factory: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModeChanged(Event, channel="mode.changed", fact=("machine_id", "start", "mode", "at")):
+    """A machine is in another operating mode from `start` on, as somebody told it at `at`."""
+
+    machine_id: str
+    machine: str
+    mode: str
+    start: Time
+    by: str
+    at: Time
+    note: str = ""
+
+
 CHANNELS = tuple(KINDS)
 LONGEST_PATTERN, MOST_PATTERNS = 40, 40
 

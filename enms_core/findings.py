@@ -8,6 +8,7 @@ from enms_core.detection.reason import describe, severity
 from enms_core.events import AnomalyDetected, AnomalyUpdated
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
+from enms_core.store import modes as stored_modes
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.times import iso, to_us
@@ -23,24 +24,35 @@ def detect(store: Store, machine_id: str, start_us: int, end_us: int) -> list[An
     An interval that overlaps a known anomaly of the machine is that anomaly, and not told again.
     One that still lasts at the end of the span ends there: nobody follows it any further.
     """
+    return judge_again(store, machine_id, start_us, end_us)[0]
+
+
+def judge_again(
+    store: Store, machine_id: str, start_us: int, end_us: int
+) -> tuple[list[Anomaly], Monitor | None]:
+    """Do as `detect`; return the monitor, too, that knows what came before `end_us`."""
     with store.read() as connection:
         machine = machines.find(connection, machine_id)
         version = models.active(connection).get(machine.id)
         wide = stored.frame(connection, machine.id, start_us - LEARN_US, end_us)
+        modes = stored_modes.over(connection, machine.id, start_us - LEARN_US, end_us)
     if not any(metric in wide for metric in ENERGY_METRICS):
-        return []
+        return [], None
     watch = Watch(machine, Monitor(energy_metric(wide.columns), machine.factory.timezone))
     if version:
         watch.follow(version)
+        watch.monitor.model_id = version.id
     values = wide[watch.monitor.metric].dropna()
     times = pd.DatetimeIndex(values.index).as_unit("us").asi8
     expected = predict(watch, wide).reindex(values.index).to_numpy(float)
-    judged = watch.monitor.take(times, values.to_numpy(float), expected)
+    judged = watch.monitor.take(times, values.to_numpy(float), expected, modes)
     steps = judged.steps + [Closed(last) for last in [watch.monitor.episode] if last]
     band = judged.band[judged.band["time"] >= start_us]
+    unjudged = times[(times >= start_us) & (watch.monitor.judged_as(times, modes) == "")]
     with store.write() as connection:
         scores.put(connection, machine.id, watch.monitor.metric, band)
-        return _keep(connection, watch, steps, start_us)
+        scores.forget(connection, machine.id, watch.monitor.metric, unjudged.tolist())
+        return _keep(connection, watch, steps, start_us), watch.monitor
 
 
 def _keep(connection: Connection, watch: Watch, steps: list[Step], start_us: int) -> list[Anomaly]:
@@ -101,13 +113,14 @@ def tell(connection: Connection, watch: Watch, step: Step) -> bool:
         return events.record(connection, detected(anomaly, watch.machine)) is not None
     if isinstance(step, Closed):
         end = to_us(step.episode.ended_at)
-        anomalies.update(connection, anomaly.ended(end))
-        return events.record(connection, resolved(anomaly, end)) is not None
+        if not anomalies.update(connection, anomaly.ended(end)):
+            return False
+        return events.record(connection, resolved(anomaly, end, step.because)) is not None
     anomalies.update(connection, anomaly)
     return False
 
 
-def resolved(anomaly: Anomaly, at: int) -> AnomalyUpdated:
+def resolved(anomaly: Anomaly, at: int, note: str) -> AnomalyUpdated:
     """Return the event that tells the end of an anomaly."""
     return AnomalyUpdated(
         anomaly_id=anomaly.id,
@@ -115,7 +128,7 @@ def resolved(anomaly: Anomaly, at: int) -> AnomalyUpdated:
         state="resolved",
         by="engine",
         at=iso(at),
-        note="Back to normal.",
+        note=note,
     )
 
 

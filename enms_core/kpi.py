@@ -28,8 +28,9 @@ BASE_SHARE = 0.05
 class Kpis:
     """Figures of a machine in [start, end); None where they cannot be known.
 
-    - `energy_kwh`: measured energy. `coverage`: measured seconds / seconds of the span.
-    - `mean_kw`: energy_kwh / measured hours.
+    - `energy_kwh`: measured energy. `coverage`: measured seconds / seconds of the span. What a
+      register advanced over a gap is energy, but covers nothing: when it was used is not known.
+    - `mean_kw`: energy of the measured hours / measured hours.
     - `peak_kw`: the largest mean power of a quarter of an hour, which begins at `peak_at`.
     - `load_factor`: mean_kw / peak_kw.
     - `base_kw`: the 5 % quantile of the quarters' mean powers.
@@ -85,7 +86,9 @@ def kpis(
     quarters: pd.DataFrame,
     production_count: float | None = None,
 ) -> Kpis:
-    """Return the figures of a span from its quarters (columns start (UTC), energy_kwh, covered_s).
+    """Return the figures of a span from its quarters.
+
+    Their columns are start (UTC), energy_kwh, covered_s and, if there is any, spread_kwh.
 
     >>> from datetime import UTC, timedelta
     >>> begin = datetime(2026, 11, 22, 13, tzinfo=UTC)
@@ -97,7 +100,7 @@ def kpis(
     >>> found.coverage, found.sec_kwh_per_unit
     (1.0, 0.5)
     """
-    site, known = machine.factory, quarters[quarters["covered_s"] > 0]
+    site = machine.factory
     blank = Kpis(
         machine=machine.name,
         start=start,
@@ -105,12 +108,15 @@ def kpis(
         currency=site.currency,
         production_count=production_count,
     )
-    if known.empty:
+    spread = quarters["spread_kwh"] if "spread_kwh" in quarters else 0.0 * quarters["covered_s"]
+    if not (quarters["covered_s"] + spread).any():
         return blank
-    energy, covered_s = float(known["energy_kwh"].sum()), float(known["covered_s"].sum())
+    known = quarters.assign(energy_kwh=quarters["energy_kwh"] - spread)
+    energy, covered_s = float(quarters["energy_kwh"].sum()), float(known["covered_s"].sum())
     coverage = min(1.0, covered_s / (end.timestamp() - start.timestamp()))
     pieces = production_count if coverage >= WHOLE else None
-    mean, demand = energy / (covered_s / 3600.0), _demand(known)
+    demand = _demand(known)
+    mean = float(known["energy_kwh"].sum()) / (covered_s / 3600.0) if covered_s else None
     peak = None if demand.empty else float(demand.max())
     return Kpis(
         **{
@@ -119,7 +125,7 @@ def kpis(
             "mean_kw": mean,
             "peak_kw": peak,
             "peak_at": None if peak is None else demand.index[int(demand.argmax())].to_pydatetime(),
-            "load_factor": mean / peak if peak else None,
+            "load_factor": mean / peak if mean is not None and peak else None,
             "base_kw": None if demand.empty else float(demand.quantile(BASE_SHARE)),
             "coverage": coverage,
             "cost": energy * site.price_per_kwh,

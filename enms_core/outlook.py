@@ -23,6 +23,7 @@ def hourly(connection: Connection, machine: Machine, until: datetime) -> "pd.Ser
     """
     begin = to_us(until - HISTORY)
     quarters = energy.frame(connection, machine.id, begin, to_us(until))
+    quarters["energy_kwh"] -= quarters["spread_kwh"]  # when it was used is not known
     hours = quarters.groupby(index_of(quarters["start"]).floor("h"))[["energy_kwh", "covered_s"]]
     sums = hours.sum()
     over = sums.index < pd.Timestamp(until).floor("h")

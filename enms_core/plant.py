@@ -39,8 +39,11 @@ UNITS = {
     "h": "h",
 }
 
-# The metrics that carry a machine's energy, the first one present is judged.
-ENERGY_METRICS = ("power_kw", "energy_kwh")
+# The metrics that carry a machine's energy, the first one present is judged. A cumulative register
+# is not judged itself: its mean power from quarter to quarter of an hour is, which the plant derives.
+REGISTER, REGISTER_POWER = "meter_kwh", "meter_kw"
+ENERGY_METRICS = ("power_kw", "energy_kwh", REGISTER_POWER)
+INTERVAL_METRICS = ("energy_kwh", REGISTER_POWER)  # of the time that begins with the reading
 
 _METRIC = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 NAME_LENGTH = 200

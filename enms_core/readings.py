@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import pandas as pd
 
-from enms_core.plant import Metric
+from enms_core.plant import REGISTER, REGISTER_POWER, Metric
 
 COLUMNS = ["machine", "metric", "time", "value"]
 FUTURE = timedelta(minutes=5)
@@ -166,6 +166,8 @@ def _listed(column: Column) -> Sequence[Any]:
 
 
 def _metric_reason(name: str) -> str:
+    if name == REGISTER_POWER:
+        return f"{name} is derived from {REGISTER}; send that, or a measured power as power_kw"
     try:
         Metric(name)
     except ValueError as error:

@@ -15,14 +15,16 @@ import pandas as pd
 import websockets
 from websockets.asyncio.client import connect as connect_stream
 
-from enms_core.client import When, resampled, since_time, to_time
+from enms_core.client import When, modes_of, resampled, since_time, to_time
 from enms_core.events import CHANNELS, Envelope
 from enms_core.ingest import Receipt
 from enms_core.kpi import Kpis
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Machine, Unknown
 from enms_core.readings import COLUMNS
+from enms_core.store import modes as stored_modes
 from enms_core.store.jobs import Job
+from enms_core.store.meters import REPAIRS
 from enms_core.store.times import to_us
 from enms_core.training_job import TrainingJob
 
@@ -156,6 +158,18 @@ class RemotePlant:
         ]
         return pd.DataFrame(rows, columns=[field.name for field in fields(Kpis)])
 
+    def modes(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return the operating modes that reach into [start, end), as `Plant.modes` does."""
+        found = self.machine(machine)
+        rows = list(self._all("/modes", None, **_span(found, start, end)))
+        return _zoned(pd.DataFrame(rows, columns=stored_modes.COLUMNS), found)
+
+    def repairs(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return where a register was reset or rolled over, as `Plant.repairs` does."""
+        found = self.machine(machine)
+        rows = list(self._all("/repairs", None, **_span(found, start, end)))
+        return _zoned(pd.DataFrame(rows, columns=REPAIRS), found)
+
     def forecast(self, machine: str, hours: int = 24) -> pd.DataFrame:
         """Return the load of the next hours in kW, as `Plant.forecast` does."""
         found = self.machine(machine)
@@ -231,6 +245,12 @@ class RemotePlant:
             )
         return receipt
 
+    def set_mode(self, machine: str, mode: str, at: When | None = None, note: str = "") -> None:
+        """Say in which mode a machine is from `at` (default: now) on, as `Plant.set_mode` does."""
+        found = self.machine(machine)
+        start = None if at is None else to_time(at, found).isoformat()
+        self._ask("POST", f"/machines/{found.id}/mode", mode=mode, at=start, note=note)
+
     def train(self, machine: str, model: str = "baseline") -> TrainingJob:
         """Ask for a training and return its job at once; a running one of the same is joined."""
         asked = self._ask("POST", "/training", machine=machine, model=model)
@@ -282,6 +302,7 @@ class RemotePlant:
             baseline,
             known[known["label"].notna()],
             first,
+            modes=modes_of(self.modes(machine, max(first - LEARN, EARLIEST), end)),
             detector=detector,
             false_alarms_per_month=false_alarms_per_month,
         )
@@ -397,6 +418,19 @@ def _timed(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     return frame.assign(
         **{name: pd.to_datetime(frame[name], utc=True, format="ISO8601") for name in kept}
     )
+
+
+_ZONED = ("start", "end", "set_at", "time", "since", "repaired_at")
+
+
+def _zoned(table: pd.DataFrame, machine: Machine) -> pd.DataFrame:
+    """Return the table with its texts as times in the site's zone."""
+    timed = _timed(table, _ZONED)
+    kept = [name for name in _ZONED if name in timed]
+    times = {
+        name: pd.DatetimeIndex(timed[name]).as_unit("us").tz_convert(machine.zone) for name in kept
+    }
+    return timed.assign(**times)
 
 
 def _envelope(text: str | bytes) -> Envelope | None:

@@ -8,12 +8,15 @@ import pandas as pd
 
 from enms_core.baseline import EnergyBaseline
 from enms_core.baseline.features import driver_frame
-from enms_core.plant import ENERGY_METRICS, Machine
+from enms_core.modes import Modes
+from enms_core.plant import ENERGY_METRICS, REGISTER, Machine
 
 MODELS = {"baseline": EnergyBaseline}
 
 # step -> how far a training is when the step begins
 STEPS = {"load": 5, "features": 20, "fit": 40, "validate": 60, "register": 90}
+
+QUARTER_US = 900_000_000
 
 Report = Callable[[str, str], None]  # (step, message); may raise to stop the training
 Load = Callable[[], pd.DataFrame]  # the machine's readings: index time (UTC), a column per metric
@@ -52,7 +55,17 @@ def energy_metric(columns: "pd.Index[str]") -> str:
     for metric in ENERGY_METRICS:
         if metric in columns:
             return metric
-    raise ValueError(f"no readings of {' or '.join(ENERGY_METRICS)} to learn from")
+    sent = (*ENERGY_METRICS[:-1], REGISTER)
+    raise ValueError(f"no readings of {' or '.join(sent)} to learn from")
+
+
+def without_quiet(wide: pd.DataFrame, modes: Modes) -> pd.DataFrame:
+    """Return the readings without the quarters of an hour that maintenance, fault or offline touch.
+
+    They are gaps to learn from, not zeros.
+    """
+    quarters = pd.DatetimeIndex(wide.index).as_unit("us").asi8 // QUARTER_US * QUARTER_US
+    return wide[~modes.is_quiet(quarters, QUARTER_US - 1)]
 
 
 def training_frame(machine: Machine, wide: pd.DataFrame) -> "tuple[pd.DataFrame, pd.Series[float]]":

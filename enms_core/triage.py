@@ -105,7 +105,7 @@ def _reported(connection: Connection, machine: Machine, seen: Report, by: str) -
         raise ValueError(
             f"value and expected of {seen.metric} from {iso(start)} on are not known; give both"
         )
-    kwh = (value - expected) * (last - start) / 3.6e9 if seen.metric == "power_kw" else 0.0
+    kwh = (value - expected) * (last - start) / 3.6e9 if seen.metric.endswith("_kw") else 0.0
     band_known = seen.expected is None
     return Anomaly(
         machine_id=machine.id,

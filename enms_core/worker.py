@@ -18,10 +18,10 @@ from enms_core.bus import Bell, Locate, locator
 from enms_core.events import TrainingCompleted, TrainingProgress, TrainingStarted
 from enms_core.jobs import QUEUE, end
 from enms_core.settings import Settings
-from enms_core.store import Store, Unavailable, events, jobs, machines, models, readings
+from enms_core.store import Store, Unavailable, events, jobs, machines, models, modes, readings
 from enms_core.store.jobs import Job
 from enms_core.store.times import now_us, to_us
-from enms_core.training import STEPS, Trained, train
+from enms_core.training import STEPS, Trained, train, without_quiet
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,9 @@ def _start(store: Store, bell: Bell, job_id: str) -> Job | None:
 
 def _history(store: Store, machine_id: str) -> pd.DataFrame:
     with store.read() as connection:
-        return readings.frame(connection, machine_id, 0, to_us(datetime.now(UTC)) + 1)
+        now = to_us(datetime.now(UTC))
+        wide = readings.frame(connection, machine_id, 0, now + 1)
+        return without_quiet(wide, modes.over(connection, machine_id, 0, now))
 
 
 def _report(store: Store, bell: Bell, job: Job, step: str, message: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
-from enms_core import ingest, kpi, outlook, triage
+from enms_core import ingest, kpi, operating, outlook, triage
 from enms_core.client import resampled
 from enms_core.events import SystemAlert, chosen, utc_now
 from enms_core.plant import Factory, Unknown
@@ -212,6 +212,20 @@ def list_models(ask: Ask) -> "Rows[r.ModelRow]":
         return _rows(pages.models(connection, wanted), r.ModelRow)
 
 
+def list_modes(ask: Ask) -> "Rows[r.ModeRow]":
+    """What machines were doing, as people and gateways told it, oldest first."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, int)
+        return _rows(pages.modes(connection, wanted), r.ModeRow)
+
+
+def list_repairs(ask: Ask) -> "Rows[r.RepairRow]":
+    """Registers that were reset or rolled over, oldest first."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, str, str)
+        return _rows(pages.repairs(connection, wanted), r.RepairRow)
+
+
 def list_alerts(ask: Ask) -> "Rows[r.AlertRow]":
     """Alerts about the system itself, newest first."""
     state = ask.query.state
@@ -328,6 +342,19 @@ def post_label(ask: Ask) -> r.Done:
     return r.Done(id=ask.path.id, state=state, event_id=told.event_id)
 
 
+def post_mode(ask: Ask) -> r.ModeSet:
+    """Say what a machine is doing; a past that becomes another one is judged again."""
+    body: r.ModeIn = ask.body
+    with ask.plant.store.write() as connection:
+        machine = machines.find(connection, ask.path.id)
+        with _naming("at"):
+            told = operating.set_mode(
+                connection, machine, body.mode, body.at, ask.person.name, body.note
+            )
+    ask.plant.bell.ring("events")
+    return r.ModeSet(id=machine.id, mode=told.mode, start=told.start, event_id=told.event_id)
+
+
 def post_training(ask: Ask) -> r.Queued:
     """Ask for a training."""
     with _naming("machine"):
@@ -413,6 +440,8 @@ OPERATIONS = (
     _list("/events", r.OfEvents, r.EventRow, list_events),
     _list("/jobs", r.OfJobs, r.JobRow, list_jobs),
     _list("/models", r.OfModels, r.ModelRow, list_models),
+    _list("/modes", r.OfModes, r.ModeRow, list_modes),
+    _list("/repairs", r.OfRepairs, r.RepairRow, list_repairs),
     _list("/alerts", r.OfAlerts, r.AlertRow, list_alerts),
     Operation(
         method="GET",
@@ -448,6 +477,7 @@ OPERATIONS = (
         together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),
+    _post("/machines/{id}/mode", "analyst", r.ModeIn, r.ModeSet, post_mode, in_path=r.WithId),
     _post("/anomalies", "analyst", r.AnomalyIn, Made, post_anomaly, status=201),
     _post(
         "/anomalies/{id}/{action}", "analyst", r.NoteIn, r.Done, post_action, in_path=r.WithAction

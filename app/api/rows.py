@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from app.api.declared import Listed, Name, Spanned, Time, one_of
 from enms_core.events import CHANNELS
+from enms_core.modes import MODES
 from enms_core.plant import MACHINE_TYPES
 from enms_core.store.anomalies import LABELS, STATES
 from enms_core.store.jobs import MODEL_TYPES
@@ -22,6 +23,7 @@ State: Any = one_of(STATES)
 Label: Any = one_of(LABELS)
 MachineType: Any = one_of(MACHINE_TYPES)
 Channel: Any = one_of(CHANNELS)
+Mode: Any = one_of(MODES)
 Action: Any = one_of(ACTIONS)
 Freq = Literal["1min", "5min", "15min", "30min", "1h", "1D"]
 Bucket = Literal["15min", "1h", "1D", "1W", "1MS"]
@@ -106,6 +108,14 @@ class WithId(Struct, forbid_unknown_fields=True):
     id: Id
 
 
+class OfModes(Spanned, kw_only=True):
+    """Operating modes that reach into the span."""
+
+
+class OfRepairs(Spanned, kw_only=True):
+    """Repairs of registers, by their time."""
+
+
 class WithAction(Struct, forbid_unknown_fields=True):
     """The id of an anomaly, and what is done to it."""
 
@@ -144,6 +154,14 @@ class MachineIn(Struct, forbid_unknown_fields=True, kw_only=True):
     rated_kw: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     factory: Name
     timezone: Annotated[str, Meta(description="IANA name such as Europe/Berlin.")] | None = None
+
+
+class ModeIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a machine is doing from `at` (default: now) on, until it is told otherwise."""
+
+    mode: Mode
+    at: Time | None = None
+    note: Text = ""
 
 
 class AnomalyIn(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -348,6 +366,32 @@ class KpiRow(Struct, kw_only=True):
     sec_kwh_per_unit: float | None
 
 
+class ModeRow(Struct, kw_only=True):
+    """What a machine was doing from `start` to `end` (null while it lasts), and who told it."""
+
+    machine: str
+    mode: str
+    start: str
+    end: str | None
+    set_by: str
+    set_at: str
+    note: str
+
+
+class RepairRow(Struct, kw_only=True):
+    """A register that was reset or rolled over: what was counted between `since` and `time`."""
+
+    machine: str
+    metric: str
+    since: str
+    time: str
+    kind: str
+    before: float
+    after: float
+    energy_kwh: float
+    repaired_at: str
+
+
 class ForecastRow(Struct, kw_only=True):
     """The mean load of an hour that begins at `time`, its 95 % band and its 80 % band, in kW."""
 
@@ -386,6 +430,15 @@ class Done(Struct, kw_only=True):
 
     id: str
     state: str
+    event_id: str
+
+
+class ModeSet(Struct, kw_only=True):
+    """What a machine is doing since when, and the event that tells it."""
+
+    id: str
+    mode: str
+    start: str
     event_id: str
 
 

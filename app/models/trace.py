@@ -59,7 +59,7 @@ class Trace:
     @property
     def to_kw(self) -> float:
         """What makes kilowatts of a value: energies are spread over their interval."""
-        return 1.0 if self.metric == "power_kw" else 3.6e9 / self.interval_us
+        return 1.0 if self.metric.endswith("_kw") else 3.6e9 / self.interval_us
 
     @property
     def ratio(self) -> float | None:

@@ -1,14 +1,15 @@
-"""Add or list machines."""
+"""Add or list machines; say what one is doing."""
 
 import argparse
 
 from enms_core.client import connect
+from enms_core.modes import MODES
 from enms_core.plant import MACHINE_TYPES, Factory
 from enms_core.settings import Settings
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """Declare `add` and `list`."""
+    """Declare `add`, `list` and `mode`."""
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     new = verbs.add_parser("add", help="Add a machine.")
     new.add_argument("name")
@@ -18,6 +19,12 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--timezone", default="UTC", help="of the factory, such as Europe/Berlin")
     new.set_defaults(verb=add)
     verbs.add_parser("list", help="List the machines.").set_defaults(verb=show)
+    told = verbs.add_parser("mode", help="Say what a machine is doing, from now or then on.")
+    told.add_argument("name")
+    told.add_argument("mode", choices=MODES)
+    told.add_argument("--at", help="such as 2026-11-22T14:00, in the site's zone; else now")
+    told.add_argument("--note", default="")
+    told.set_defaults(verb=set_mode)
 
 
 def main(settings: Settings, args: argparse.Namespace) -> None:
@@ -32,6 +39,12 @@ def add(settings: Settings, args: argparse.Namespace) -> None:
         args.name, args.type, rated_kw=args.rated_kw, factory=factory
     )
     print(f"added {machine.name} ({machine.id}) at {machine.factory.name}, {args.timezone}")
+
+
+def set_mode(settings: Settings, args: argparse.Namespace) -> None:
+    """Say what it is doing."""
+    connect(settings).set_mode(args.name, args.mode, args.at, args.note)
+    print(f"{args.name}: {args.mode} from {args.at or 'now'} on")
 
 
 def show(settings: Settings, _args: argparse.Namespace) -> None:

@@ -60,9 +60,10 @@ class Changed:
 
 @dataclass(frozen=True)
 class Closed:
-    """The anomaly is over."""
+    """The anomaly is over, and why."""
 
     episode: Episode
+    because: str = "Back to normal."
 
 
 Step = Opened | Changed | Closed
@@ -202,6 +203,11 @@ class EpisodeTracker:
             return self._follow(seconds, value, score, part)
         opened = self._suspect(seconds, value, score, part, may_open=closed is None)
         return closed or opened
+
+    def interrupt(self, because: str) -> Closed | None:
+        """Close the open episode for a reason of its own; suspicions are forgotten."""
+        closed = self._close()
+        return closed and Closed(closed.episode, because)
 
     def to_json(self) -> str:
         """Return settings and state as JSON."""

@@ -10,6 +10,10 @@ import pandas as pd
 from enms_core.detection.episode import Episode, EpisodeTracker, Step
 from enms_core.detection.score import Score
 from enms_core.detection.stream import StreamDetector
+from enms_core.modes import IDLE, QUIET, RUNNING, Modes, Names
+from enms_core.plant import INTERVAL_METRICS
+
+INTERVAL_US = 900_000_000  # an energy reading stands for so long
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Judged:
 class Monitor:
     """Judges the energy metric of one machine, reading after reading.
 
+    What it uses when idle is learned apart, from its idle times alone, and only more than that is
+    surprising. In maintenance, fault and offline, and while a change of mode settles, nothing is
+    judged and nothing learned.
+
     >>> monitor = Monitor("power_kw", "Europe/Berlin")
     >>> minutes = np.arange(3 * 7 * 24 * 60) * 60_000_000
     >>> judged = monitor.take(minutes, 20.0 + np.sin(minutes / 1e8))
@@ -37,7 +45,7 @@ class Monitor:
 
     def __init__(self, metric: str, zone: str) -> None:
         self.metric = metric
-        self.detector = StreamDetector(zone)
+        self.detector, self.idle = StreamDetector(zone), StreamDetector(zone)
         self.tracker = EpisodeTracker(metric=metric)
         self.model_id = ""
         self.last = -1
@@ -52,6 +60,7 @@ class Monitor:
         times_us: "np.ndarray",
         values: "np.ndarray",
         expected: "np.ndarray | None" = None,
+        modes: Modes | None = None,
     ) -> Judged:
         """Judge readings in the order they arrived; one older than its predecessor is only late."""
         reached = np.maximum.accumulate(np.concatenate([[self.last], times_us]))
@@ -61,16 +70,47 @@ class Monitor:
         self.last = int(reached[-1])
         index = pd.to_datetime(times, unit="us", utc=True)
         base = None if expected is None else pd.Series(expected[in_order], index)
-        scored = self.detector.score(pd.Series(values, index, dtype=float), base)
+        known = modes or Modes.of()
+        scored = self._scored(
+            pd.Series(values, index, dtype=float), base, self.judged_as(times, known)
+        )
+        rows = zip(
+            (times / 1e6).tolist(),
+            values.tolist(),
+            _scores(scored),
+            map(QUIET.get, known.at(times).tolist()),
+            strict=True,
+        )
         steps = [
             step
-            for at, value, score in zip(
-                (times / 1e6).tolist(), values.tolist(), _scores(scored), strict=True
-            )
-            if (step := self.tracker.take(at, value, score)) is not None
+            for at, value, score, why in rows
+            if (step := self.tracker.interrupt(why) if why else self.tracker.take(at, value, score))
         ]
         band = scored.reset_index(drop=True).assign(time=times)
         return Judged(band, steps, int(late.min()) if len(late) else None)
+
+    def judged_as(self, times_us: "np.ndarray", modes: Modes) -> Names:
+        """Return as what readings at these times are judged: running, idle, or empty."""
+        return modes.judged_as(times_us, INTERVAL_US if self.metric in INTERVAL_METRICS else 0)
+
+    def learn(
+        self, values: "pd.Series[float]", expected: "pd.Series[float]", judged_as: Names
+    ) -> None:
+        """Learn readings without telling anything."""
+        self._scored(values, expected, judged_as)
+
+    def _scored(
+        self, values: "pd.Series[float]", expected: "pd.Series[float] | None", judged_as: Names
+    ) -> pd.DataFrame:
+        scored = self.detector.score(values.where(judged_as == RUNNING), expected)
+        idle = judged_as == IDLE
+        if idle.any():
+            still = values[idle]
+            scores = self.idle.score(still, pd.Series(0.0, still.index))
+            enough = still <= scores["expected"]
+            scores["surprise"] = scores["surprise"].mask(enough, 0.0)
+            scored.iloc[np.flatnonzero(idle)] = scores.to_numpy()
+        return scored
 
     def adopt(self, model_id: str) -> None:
         """Begin with another model: what was learned of the residuals of the one before is gone."""
@@ -84,6 +124,7 @@ class Monitor:
             "last": self.last,
             "model_id": self.model_id,
             "detector": self.detector.to_json(),
+            "idle": self.idle.to_json(),
             "tracker": self.tracker.to_json(),
         }
         return json.dumps(state)
@@ -95,6 +136,8 @@ class Monitor:
         monitor = cls(state["metric"], "UTC")
         monitor.last, monitor.model_id = state["last"], state["model_id"]
         monitor.detector = StreamDetector.from_json(state["detector"])
+        if "idle" in state:  # it is not in a state of before there were modes
+            monitor.idle = StreamDetector.from_json(state["idle"])
         monitor.tracker = EpisodeTracker.from_json(state["tracker"])
         return monitor
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enms_core.bus import Bell
 from enms_core.ingest import ingest
 from enms_core.sources.faults import Fault
-from enms_core.sources.simulator import MACHINES, Simulator, history_faults
-from enms_core.store import Store, Unavailable, machines, progress, readings
+from enms_core.sources.simulator import MACHINES, Simulator, history_faults, maintenance
+from enms_core.store import Store, Unavailable, machines, modes, progress, readings
 from enms_core.store.times import from_us, to_us
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ PAST_INTERVAL = timedelta(minutes=1)
 LIVE_INTERVAL = timedelta(seconds=5)
 CATCH_UP_LIVE = timedelta(hours=1)  # a pause up to here is filled as if there had been none
 SIMULATED = {machine.name for machine in MACHINES}
+SERVICE = "Yearly service."
 _FAULTS = "simulator:faults"
 _FILLED = "simulator:filled"  # when its past ends while it is being filled, then "yes"
 
@@ -72,7 +73,11 @@ def _begin(store: Store, end: datetime) -> datetime:
             return datetime.fromisoformat(begun)
         for machine in MACHINES:
             machines.add(connection, machine)
-        labels = [fault.to_dict() for fault in history_faults(end)]
+        serviced = maintenance(end)
+        known = machines.find(connection, serviced.machine)
+        for at, mode in ((serviced.start, "maintenance"), (serviced.end, "running")):
+            modes.add(connection, known.id, to_us(at), mode, "simulator", to_us(at), SERVICE)
+        labels = [fault.to_dict() for fault in (*history_faults(end), serviced)]
         progress.put(connection, _FAULTS, json.dumps(labels))
         progress.put(connection, _FILLED, end.isoformat())
     return end

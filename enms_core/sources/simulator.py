@@ -235,6 +235,9 @@ HISTORY: tuple[tuple[str, str, int, bool, float, float, float], ...] = (
     ("stuck_sensor", "Conveyor-A", 2, True, 21.0, 2.0, 1.0),
 )
 
+# As in `HISTORY`: the machine stands still because people work on it, and they said so.
+SERVICED = ("outage", "Compressor-2", 5, True, 9.0, 3.0, 1.0)
+
 
 class Simulator:
     """The plant of `MACHINES`, with faults where they are asked for.
@@ -390,6 +393,11 @@ def history_faults(end: datetime) -> tuple[Fault, ...]:
     """
     aware("end of the history", end)
     return tuple(_placed(end, *row) for row in HISTORY)
+
+
+def maintenance(end: datetime) -> Fault:
+    """Return the stop of a machine before `end` that was maintenance, which its operators told."""
+    return _placed(aware("end of the history", end), *SERVICED)
 
 
 def _placed(

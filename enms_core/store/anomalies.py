@@ -1,6 +1,7 @@
 """Anomalies: intervals in which a machine used more or less than it should."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -52,12 +53,49 @@ def add(connection: sa.Connection, anomaly: Anomaly) -> bool:
     return insert_new(connection, anomalies, [{"id": anomaly.id, **asdict(anomaly)}]) == 1
 
 
-def update(connection: sa.Connection, anomaly: Anomaly) -> None:
-    """Bring a kept anomaly to its newest size, without undoing what a person did to its state."""
+def update(connection: sa.Connection, anomaly: Anomaly) -> bool:
+    """Bring a kept anomaly that lasts to its newest size; return False for one that is over.
+
+    What a person did to its state stays.
+    """
     values = asdict(anomaly)
     if anomaly.ended_at is None:
         del values["state"], values["ended_at"]
-    connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly.id).values(**values))
+    query = sa.update(anomalies).where(anomalies.c.id == anomaly.id)
+    return (
+        connection.execute(query.where(anomalies.c.ended_at.is_(None)).values(**values)).rowcount
+        > 0
+    )
+
+
+def is_over(connection: sa.Connection, anomaly_id: str) -> bool:
+    """Return whether an anomaly is known to be over."""
+    query = sa.select(anomalies.c.ended_at).where(anomalies.c.id == anomaly_id)
+    return connection.execute(query).scalar() is not None
+
+
+def end(connection: sa.Connection, anomaly_id: str, at_us: int) -> None:
+    """Let an anomaly be over at that time."""
+    query = sa.update(anomalies).where(anomalies.c.id == anomaly_id)
+    connection.execute(query.values(state="resolved", ended_at=at_us))
+
+
+def within(
+    connection: sa.Connection, machine_id: str, metrics: Collection[str], start_us: int, end_us: int
+) -> list[tuple[Anomaly, bool]]:
+    """Return the anomalies that reach into [start, end), and whether each has a label."""
+    columns = [*anomalies.c, labels.c.label]
+    query = (
+        sa.select(*columns)
+        .outerjoin_from(anomalies, labels)
+        .where(anomalies.c.machine_id == machine_id, anomalies.c.metric.in_(metrics))
+        .where(anomalies.c.started_at < end_us)
+        .where(sa.or_(anomalies.c.ended_at.is_(None), anomalies.c.ended_at >= start_us))
+    )
+    return [
+        (Anomaly(**{name: row[name] for name in Anomaly.__dataclass_fields__}), bool(row["label"]))
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def get(connection: sa.Connection, anomaly_id: str) -> Anomaly:

@@ -1,5 +1,7 @@
 """Energy per quarter of an hour, kept as readings come: late ones change what they touch."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
@@ -24,13 +26,24 @@ def recompute(
     for first, last in _runs(np.unique(quarters) * QUARTER_US):
         times, values = _readings(connection, machine_id, metric, first - HOLD_US, last + HOLD_US)
         rows = _quarters(times, values, metric, first, last)
-        connection.execute(
-            sa.delete(energy)
-            .where(energy.c.machine_id == machine_id)
-            .where(energy.c.start >= first, energy.c.start < last)
-        )
-        known = [{"machine_id": machine_id, **row} for row in rows if row["covered_s"]]
-        insert_new(connection, energy, known)
+        put(connection, machine_id, first, last, rows)
+
+
+def put(
+    connection: sa.Connection, machine_id: str, first: int, last: int, rows: list[dict[str, Any]]
+) -> None:
+    """Replace the quarters of a machine in [first, last) by those of the rows that know any."""
+    connection.execute(
+        sa.delete(energy)
+        .where(energy.c.machine_id == machine_id)
+        .where(energy.c.start >= first, energy.c.start < last)
+    )
+    known = [
+        {"machine_id": machine_id, "spread_kwh": 0.0, **row}
+        for row in rows
+        if row["covered_s"] or row.get("spread_kwh")
+    ]
+    insert_new(connection, energy, known)
 
 
 def totals(connection: sa.Connection, start_us: int, end_us: int | None = None) -> dict[str, float]:
@@ -46,16 +59,15 @@ def totals(connection: sa.Connection, start_us: int, end_us: int | None = None) 
 
 
 def frame(connection: sa.Connection, machine_id: str, start_us: int, end_us: int) -> pd.DataFrame:
-    """Return start (us), energy_kwh and covered_s of a machine's quarters in [start, end)."""
+    """Return start (us), energy_kwh, covered_s, spread_kwh of the quarters in [start, end)."""
+    columns = ["start", "energy_kwh", "covered_s", "spread_kwh"]
     query = (
-        sa.select(energy.c.start, energy.c.energy_kwh, energy.c.covered_s)
+        sa.select(*(energy.c[name] for name in columns))
         .where(energy.c.machine_id == machine_id)
         .where(energy.c.start >= start_us, energy.c.start < end_us)
         .order_by(energy.c.start)
     )
-    return pd.DataFrame(
-        connection.execute(query).all(), columns=["start", "energy_kwh", "covered_s"]
-    )
+    return pd.DataFrame(connection.execute(query).all(), columns=columns)
 
 
 def integrate(

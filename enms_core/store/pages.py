@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from enms_core.store import modes as stored_modes
 from enms_core.store import schema
 from enms_core.store.times import iso
 
@@ -111,6 +112,41 @@ def alerts(connection: sa.Connection, wanted: Wanted, lasting: bool | None = Non
     return _with_json(page, "details")
 
 
+def modes(connection: sa.Connection, wanted: Wanted) -> Page:
+    """Return the modes in force that reach into the span, oldest first, with when each ends."""
+    known, m = stored_modes.intervals().subquery(), schema.machines
+    names = ("id", "mode", "start", "end", "set_by", "set_at", "note")
+    query: sa.Select[Any] = sa.select(
+        *(known.c[name] for name in names), m.c.name.label("machine")
+    ).join_from(known, m, known.c.machine_id == m.c.id)
+    if wanted.machine_id is not None:
+        query = query.where(known.c.machine_id == wanted.machine_id)
+    if wanted.start_us is not None:
+        query = query.where(sa.or_(known.c.end.is_(None), known.c.end > wanted.start_us))
+    if wanted.end_us is not None:
+        query = query.where(known.c.start < wanted.end_us)
+    page = _page(connection, query, wanted, [known.c.start, known.c.id], ["start", "id"])
+    for row in page.rows:
+        del row["id"]
+        row |= {n: None if row[n] is None else iso(row[n]) for n in ("start", "end")}
+    return page
+
+
+def repairs(connection: sa.Connection, wanted: Wanted) -> Page:
+    """Return repairs of registers, oldest first."""
+    q, m = schema.meter_repairs, schema.machines
+    query: sa.Select[Any] = sa.select(*q.c, m.c.name.label("machine")).join_from(q, m)
+    if wanted.machine_id is not None:
+        query = query.where(q.c.machine_id == wanted.machine_id)
+    query = _within(query, q.c.time, wanted)
+    keys = [q.c.time, q.c.machine_id, q.c.metric]
+    page = _page(connection, query, wanted, keys, [key.name for key in keys])
+    for row in page.rows:
+        del row["machine_id"]
+        row["since"] = iso(row["since"])
+    return page
+
+
 def events(
     connection: sa.Connection, wanted: Wanted, channels: Sequence[str] | None = None
 ) -> Page:
@@ -153,7 +189,7 @@ def _page(
     connection: sa.Connection,
     query: "sa.Select[Any]",
     wanted: Wanted,
-    keys: "list[sa.Column[Any]]",
+    keys: "Sequence[sa.ColumnElement[Any]]",
     names: list[str],
     *,
     newest: bool = False,

@@ -49,6 +49,20 @@ def energy_metric(connection: sa.Connection, machine_id: str) -> str:
     return next((m for m in ENERGY_METRICS if m in measured), ENERGY_METRICS[0])
 
 
+def has_since(
+    connection: sa.Connection, machine_id: str, metrics: Collection[str], start_us: int
+) -> bool:
+    """Return whether a machine has readings of one of the metrics from a time on."""
+    query = (
+        sa.select(readings.c.id)
+        .join_from(series, readings)
+        .where(series.c.machine_id == machine_id, series.c.metric.in_(metrics))
+        .where(readings.c.time >= start_us)
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
 def last_id(connection: sa.Connection) -> int:
     """Return the id of the newest arrival, 0 where there is none."""
     return connection.execute(sa.select(sa.func.max(readings.c.id))).scalar() or 0

@@ -93,7 +93,38 @@ scores = Table(
     Column("surprise", Float(53), nullable=False),
 )
 
+# What a machine was doing from `start` on, as it was told; of one start the newest word counts.
+modes = Table(
+    "modes",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("machine_id", String(36), ForeignKey("machines.id"), nullable=False),
+    Column("start", Time, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", Time, nullable=False),
+    Column("note", Text, nullable=False),
+    Index(None, "machine_id", "start"),
+)
+
+# Registers of meters that could not simply be subtracted: what was counted between `since` and
+# `time` instead.
+meter_repairs = Table(
+    "meter_repairs",
+    metadata,
+    Column("machine_id", String(36), ForeignKey("machines.id"), primary_key=True),
+    Column("metric", String(100), primary_key=True),
+    Column("time", Time, primary_key=True),
+    Column("since", Time, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("before", Float(53), nullable=False),
+    Column("after", Float(53), nullable=False),
+    Column("energy_kwh", Float(53), nullable=False),
+    Column("repaired_at", Time, nullable=False),
+)
+
 # Energy per quarter of an hour, labelled by its start; `covered_s` says how much of it is known.
+# `spread_kwh` is the part of the energy that is known only as a sum over a longer time.
 energy = Table(
     "energy",
     metadata,
@@ -101,6 +132,7 @@ energy = Table(
     Column("start", Time, primary_key=True),
     Column("energy_kwh", Float(53), nullable=False),
     Column("covered_s", Float(53), nullable=False),
+    Column("spread_kwh", Float(53), nullable=False, server_default="0"),
 )
 
 anomalies = Table(

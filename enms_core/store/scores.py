@@ -7,6 +7,7 @@ from enms_core.store.dialect import as_frame, upsert_rows
 from enms_core.store.schema import readings, scores, series
 from enms_core.store.times import index_of
 
+MOST_AT_ONCE = 500  # values that a statement takes
 BAND = ("expected", "lower", "upper", "surprise")
 
 
@@ -22,6 +23,16 @@ def put(connection: sa.Connection, machine_id: str, metric: str, band: pd.DataFr
     rows = zip(*(band[name].tolist() for name in ("time", *BAND)), strict=True)
     columns = ("series_id", "time", *BAND)
     upsert_rows(connection, scores, columns, [(number, *row) for row in rows])
+
+
+def forget(connection: sa.Connection, machine_id: str, metric: str, times_us: list[int]) -> None:
+    """Forget what was said of readings that are not to be judged."""
+    own = sa.select(series.c.id).where(series.c.machine_id == machine_id, series.c.metric == metric)
+    number = own.scalar_subquery()
+    for first in range(0, len(times_us), MOST_AT_ONCE):
+        some = times_us[first : first + MOST_AT_ONCE]
+        query = sa.delete(scores).where(scores.c.series_id == number, scores.c.time.in_(some))
+        connection.execute(query)
 
 
 def frame(

@@ -8,6 +8,7 @@ import pytest
 
 from enms_core import connect, worker
 from enms_core.bus import Bell
+from enms_core.client import resampled
 from enms_core.engine import Engine
 from enms_core.events import SystemAlert, TrainingProgress, TrainingStarted
 from enms_core.plant import Factory, Unknown
@@ -148,6 +149,14 @@ def test_energy_and_counts_are_summed_all_else_is_averaged(measured):
     assert list(hours) == list(fine)
     assert hours["power_kw"].iloc[8] == pytest.approx(fine["power_kw"].iloc[48:54].mean())
     assert hours["production_count"].sum() == pytest.approx(fine["production_count"].sum())
+
+
+def test_of_a_register_the_last_value_of_a_slot_stands():
+    times = pd.date_range("2026-11-01", periods=8, freq="15min", tz="UTC")
+    frame = pd.DataFrame({"meter_kwh": range(100, 108), "energy_kwh": 1.0}, times, dtype=float)
+    assert resampled(frame, "1h").to_dict("list") == {
+        "meter_kwh": [103.0, 107.0], "energy_kwh": [4.0, 4.0],
+    }  # fmt: skip
 
 
 def test_a_gap_stays_a_gap(plant):

@@ -13,6 +13,7 @@ from enms_core.events import (
     Envelope,
     MachineAdded,
     MetricUpdated,
+    ModeChanged,
     SystemAlert,
     TrainingCompleted,
     TrainingProgress,
@@ -36,6 +37,7 @@ WIRE = {
     "system.alert": ("system_alert", "alert_type severity message details"),
     "anomaly.updated": ("anomaly_updated", "anomaly_id machine_id state by note"),
     "machine.added": ("machine_added", "machine_id machine machine_type factory"),
+    "mode.changed": ("mode_changed", "machine_id machine mode start by at note"),
 }
 
 FIELDS = ["type", "channel", "seq", "epoch", "event_id", "published_at", "data"]
@@ -80,6 +82,14 @@ EXAMPLES = [
         note="ok",
     ),
     MachineAdded(machine_id="m1", machine="Pump", machine_type="pump", factory="Works"),
+    ModeChanged(
+        machine_id="m1",
+        machine="Pump",
+        mode="maintenance",
+        start="2026-11-22T13:00:00+00:00",
+        by="anna",
+        at="2026-11-22T13:05:00+00:00",
+    ),
 ]
 
 

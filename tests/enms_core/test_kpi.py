@@ -126,3 +126,24 @@ def test_no_specific_consumption_of_half_a_span():
     half = pd.DataFrame({"start": start, "energy_kwh": 5.0, "covered_s": 900.0})
     row = kpi.kpis(Machine("Press"), START, START + timedelta(hours=1), half, 80.0)
     assert (row.coverage, row.production_count, row.sec_kwh_per_unit) == (0.5, 80.0, None)
+
+
+def test_energy_whose_time_is_not_known_is_energy_and_no_more():
+    """A register that advanced by 30 kWh over an hour and a half that was not watched."""
+    begin = datetime(2026, 11, 22, 13, tzinfo=UTC)
+    quarters = pd.DataFrame(
+        {
+            "start": pd.date_range(begin, periods=8, freq="15min"),
+            "energy_kwh": [10.0, *[5.0] * 6, 14.0],
+            "covered_s": [900.0, *[0.0] * 6, 900.0],
+            "spread_kwh": [0.0, *[5.0] * 6, 0.0],
+        }
+    )
+    row = kpi.kpis(Machine("Press"), begin, begin + timedelta(hours=2), quarters, 80.0)
+    assert (row.energy_kwh, row.coverage, row.mean_kw) == (54.0, 0.25, 48.0)
+    assert (row.peak_kw, row.base_kw) == (56.0, pytest.approx(40.8))
+    assert row.sec_kwh_per_unit is None
+    vague = quarters.iloc[1:7]
+    row = kpi.kpis(Machine("Press"), begin, begin + timedelta(hours=2), vague)
+    assert (row.energy_kwh, row.coverage) == (30.0, 0.0)
+    assert (row.mean_kw, row.peak_kw, row.load_factor) == (None, None, None)

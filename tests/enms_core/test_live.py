@@ -10,7 +10,7 @@ from enms_core.client import connect
 from enms_core.sources import live
 from enms_core.sources.faults import Fault
 from enms_core.sources.simulator import MACHINES, Simulator
-from enms_core.store import Unavailable, machines, progress, readings, schema
+from enms_core.store import Unavailable, machines, modes, progress, readings, schema
 from enms_core.store.times import to_us
 
 SILENT = Bell(lambda: None)
@@ -53,6 +53,16 @@ def test_an_empty_store_gets_the_plant_and_its_past(store):
     assert set(newest(store)) == {machine.name for machine in MACHINES}
     assert {fault.machine for fault in live.faults(store)} <= set(newest(store))
     assert live.faults(store) != []
+
+
+def test_one_stop_of_its_past_was_maintenance_and_told(sqlite_store):
+    filled(sqlite_store)
+    [serviced] = [f for f in live.faults(sqlite_store) if f.machine == "Compressor-2"]
+    with sqlite_store.read() as connection:
+        known = machines.find(connection, "Compressor-2")
+        told = modes.frame(connection, known.id, 0, 2**60)
+    assert told["mode"].tolist() == ["maintenance", "running"]
+    assert told["start"].tolist() == [serviced.start, serviced.end]
 
 
 def test_begun_and_not_finished_it_goes_on(sqlite_store):

@@ -9,6 +9,7 @@ import pytest
 
 from enms_core import remote
 from enms_core.client import Plant, connect
+from enms_core.engine import Engine
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Unknown
 from enms_core.remote import RemotePlant
@@ -161,6 +162,32 @@ def test_kpis_are_the_same_to_the_last_bit(near, far, rows, served):  # noqa: F8
     assert len(near.kpis(None, START)) == len(far.kpis(None, START)) == 2
     with pytest.raises(ValueError, match="must"):
         far.kpis("Pump", START, START - pd.Timedelta("1h"))
+
+
+def test_modes_and_repairs_are_the_same(near, far):
+    far.set_mode("Pump", "maintenance", START + pd.Timedelta("1h"), "seals")
+    near.set_mode("Pump", "running", "2026-11-01T03:00", by="anna")  # in the site's zone
+    near.set_mode("Press", "offline", START)
+    registers = pd.DataFrame({"machine": "Pump", "metric": "meter_kwh"}, index=range(4))
+    times = pd.date_range(START, periods=4, freq="15min")
+    far.write(registers.assign(time=times, value=[99_990.0, 5.0, 10.0, 0.5]))
+    Engine(near.store, near.bell).step()
+    end = START + pd.Timedelta("1D")
+    mine, theirs = (p.modes("Pump", START, end) for p in (near, far))
+    same(mine, theirs)
+    assert mine["mode"].tolist() == ["maintenance", "running"]
+    assert mine["end"][0] == mine["start"][1] == START + pd.Timedelta("3h")
+    assert str(mine["start"].dt.tz) == "Europe/Berlin"
+    mine, theirs = (p.repairs("Pump", START, end) for p in (near, far))
+    same(mine, theirs)
+    assert mine["kind"].tolist() == ["rollover", "reset"]
+    assert near.modes("Pump", START, START + pd.Timedelta("1min")).empty
+    assert far.modes("Pump", START, START + pd.Timedelta("1min")).empty
+    for plant in (near, far):
+        with pytest.raises(ValueError, match="mode"):
+            plant.set_mode("Pump", "asleep")
+        with pytest.raises(Unknown):
+            plant.set_mode("Nobody", "idle")
 
 
 def test_a_backtest_is_the_same(near, far, rows):

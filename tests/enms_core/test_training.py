@@ -3,10 +3,20 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
+from enms_core.modes import Modes
 from enms_core.plant import Factory, Machine
 from enms_core.sources.simulator import MACHINES, Simulator
 from enms_core.store.jobs import MODEL_TYPES
-from enms_core.training import MODELS, STEPS, energy_metric, out_of_sample, train, training_frame
+from enms_core.store.times import to_us
+from enms_core.training import (
+    MODELS,
+    STEPS,
+    energy_metric,
+    out_of_sample,
+    train,
+    training_frame,
+    without_quiet,
+)
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 COMPRESSOR = next(m for m in MACHINES if m.name == "Compressor-1")
@@ -61,10 +71,22 @@ def test_quarters_without_energy_teach_nothing():
     assert len(target) == len(drivers) == 2 * 96 - 10
 
 
+def test_maintenance_is_a_gap_to_learn_from():
+    """Every quarter that it touches is left out, whole."""
+    frame = wide(2)
+    begin = to_us(START + timedelta(hours=5, minutes=20))
+    modes = Modes.of([(begin, "maintenance"), (begin + 3_600_000_000, "running")])
+    _, target = training_frame(COMPRESSOR, without_quiet(frame, modes))
+    left_out = pd.date_range(START + timedelta(hours=5, minutes=15), periods=5, freq="15min")
+    _, every = training_frame(COMPRESSOR, frame)
+    assert every.drop(target.index).index.tolist() == left_out.tolist()
+    pd.testing.assert_series_equal(target, every.drop(left_out), check_freq=False)
+
+
 def test_power_comes_before_energy():
     assert energy_metric(pd.Index(["energy_kwh", "power_kw", "temperature_c"])) == "power_kw"
     assert energy_metric(pd.Index(["energy_kwh"])) == "energy_kwh"
-    with pytest.raises(ValueError, match="no readings of power_kw or energy_kwh to learn from"):
+    with pytest.raises(ValueError, match="no readings of power_kw or energy_kwh or meter_kwh to"):
         energy_metric(pd.Index(["temperature_c"]))
 
 

@@ -73,12 +73,14 @@ def test_the_public_routes_are_those_that_are_listed():
     assert tuple(public) == PUBLIC
 
 
+UUID = "00000000-0000-0000-0000-000000000000"
 ROLES = {
     ("GET", "/api/v1/machines"): VIEWER,
     ("GET", "/api/v1/events"): ANALYST,
     ("POST", "/api/v1/readings"): ANALYST,
     ("POST", "/api/v1/alerts"): ANALYST,
     ("POST", "/api/v1/training"): ANALYST,
+    ("POST", f"/api/v1/machines/{UUID}/mode"): ANALYST,
     ("POST", "/api/v1/machines"): ADMIN,
 }
 

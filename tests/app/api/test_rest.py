@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from enms_core.engine import Engine
 from enms_core.events import TrainingProgress
 from enms_core.store import events, forecasts, machines
 from enms_core.store.times import now_us
@@ -236,6 +237,68 @@ def test_a_label_says_what_an_anomaly_was(rest):
     ]
     missing = f"/anomalies/{'0' * 8}-0000-0000-0000-{'0' * 12}/label"
     assert rest.post(missing, json={"label": "true"}).status_code == 404
+
+
+def test_a_mode_is_told_and_listed(rest, served):
+    machine = rest.get("/machines", params={"machine": "Pump"}).json()["items"][0]["id"]
+    for minute, mode in ((30, "running"), (0, "maintenance")):
+        answer = rest.post(
+            f"/machines/{machine}/mode", json={"mode": mode, "at": T.format(minute), "note": mode}
+        )
+        assert answer.status_code == 200
+    told = answer.json()
+    assert (told["id"], told["mode"], told["start"]) == (machine, "maintenance", T.format(0))
+    again = rest.post(f"/machines/{machine}/mode", json={"mode": "maintenance", "at": T.format(0)})
+    assert again.json() == told
+    with served.server.plant.store.read() as connection:
+        ids = [json.loads(text)["event_id"] for *_, text in events.after(connection, 0, 100)]
+    assert ids.count(told["event_id"]) == 1
+    page = rest.get("/modes", params={"machine": "Pump", "limit": 1}).json()
+    rest_of_it = rest.get("/modes", params={"machine": "Pump", "cursor": page["next"]}).json()
+    first, second = page["items"] + rest_of_it["items"]
+    assert first["mode"] == "maintenance"
+    assert (first["start"], first["end"]) == (T.format(0), T.format(30))
+    assert (second["mode"], second["end"], second["note"]) == ("running", None, "running")
+    during = {"start": T.format(40), "end": T.format(50)}
+    assert rest.get("/modes", params=during).json()["items"] == [second]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"mode": "asleep"}, "mode"),
+        ({"mode": "idle", "at": "2026-11-22T13:00:00"}, "at"),
+        ({"mode": "idle", "at": "2999-01-01T00:00:00Z"}, "at"),
+        ({"mode": "idle", "at": "1969-01-01T00:00:00Z"}, "at"),
+        ({}, "mode"),
+    ],
+)
+def test_a_mode_that_is_none_is_refused(rest, body, field):
+    machine = rest.get("/machines").json()["items"][0]["id"]
+    answer = rest.post(f"/machines/{machine}/mode", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert rest.get("/modes").json()["items"] == []
+
+
+def test_a_repaired_register_is_listed(rest, served):
+    registers = [
+        {"machine": "Pump", "metric": "meter_kwh", "time": T.format(15 * i), "value": value}
+        for i, value in enumerate([5000.0, 5010.0, 2.0])
+    ]
+    assert rest.post("/readings", json=registers).json()["accepted"] == 3
+    derived = {**registers[0], "metric": "meter_kw"}
+    refused = rest.post("/readings", json=[derived]).json()["quarantined"]
+    assert refused[0]["reason"].startswith("meter_kw is derived from meter_kwh")
+    plant = served.server.plant
+    Engine(plant.store, plant.bell).step()
+    [repair] = rest.get("/repairs", params={"machine": "Pump"}).json()["items"]
+    assert (repair["kind"], repair["before"], repair["after"]) == ("reset", 5010.0, 2.0)
+    assert (repair["time"], repair["since"]) == (T.format(30), T.format(15))
+    kpis = rest.get("/kpis", params={"machine": "Pump", "start": T.format(0), "end": T.format(59)})
+    [row] = kpis.json()["items"]
+    assert (row["energy_kwh"], row["mean_kw"]) == (12.0, 40.0)
+    powers = rest.get("/readings", params={"metric": "meter_kw"}).json()["items"]
+    assert [(p["time"], p["value"]) for p in powers] == [(T.format(0), 40.0)]
 
 
 def test_an_alert_is_told(rest):

@@ -97,6 +97,7 @@ def test_the_overview_names_every_command(enms):
         (["simulate", "--inject", "leak", "--machine", "Boiler-1", "--minutes", "0"], "after its"),
         (["machine", "add", "X", "--timezone", "Mars/One"], "an IANA name such as Europe/Berlin"),
         (["machine", "add", ""], "must be 1 to 200 characters"),
+        (["machine", "mode", "X", "idle"], "machine 'X' is unknown"),
     ],
 )
 def test_what_is_wrong_is_one_line(enms, file, words, said):
@@ -137,6 +138,18 @@ def test_a_name_is_given_once(enms):
 
 
 # -- machines and readings -----------------------------------------------------------------------
+
+
+def test_a_mode_is_told_in_the_zone_of_the_site(enms, plant):
+    enms("machine", "add", "Press", "--timezone", "Asia/Seoul")
+    at = ("--at", "2026-03-02T14:00")
+    code, out, _ = enms("machine", "mode", "Press", "maintenance", *at, "--note", "new seals")
+    assert (code, out) == (0, "Press: maintenance from 2026-03-02T14:00 on\n")
+    assert enms("machine", "mode", "Press", "running")[1] == "Press: running from now on\n"
+    told = plant.modes("Press", "2026-03-01")
+    assert told["mode"].tolist() == ["maintenance", "running"]
+    assert told["start"][0] == pd.Timestamp("2026-03-02T14:00+09:00")
+    assert told["note"][0] == "new seals"
 
 
 def test_machines_are_added_and_listed(enms, plant):

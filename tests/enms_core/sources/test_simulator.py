@@ -8,7 +8,13 @@ import pytest
 
 from enms_core.plant import Metric
 from enms_core.sources.faults import FAULT_KINDS, Fault
-from enms_core.sources.simulator import MACHINES, MODELS, Simulator, history_faults
+from enms_core.sources.simulator import (
+    MACHINES,
+    MODELS,
+    Simulator,
+    history_faults,
+    maintenance,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
@@ -450,6 +456,9 @@ def test_history_faults_leave_time_to_learn_and_a_clean_end(weekday):
     assert {"leak", "night_setback_lost", "outage", "overload", "stuck_sensor"} == {
         fault.kind for fault in faults
     }
+    serviced = maintenance(end)
+    assert serviced.machine not in {fault.machine for fault in faults}
+    assert end - timedelta(days=14) < serviced.start < serviced.end < end - timedelta(hours=12)
     spans = [(f.machine, f.start) for f in faults]
     assert len(set(spans)) == len(spans)
 
