@@ -8,6 +8,10 @@ how large errors get; the band around the forecast is that size times a quantile
 origins held out of fitting (Lei et al., "Distribution-free predictive inference for regression",
 J. Am. Stat. Assoc. 113, 2018).
 
+Of a load that is known for less than eight weeks (for less than nine, beyond the next day) too
+little can be learned: there the last two weeks are repeated, in a wider band; see
+`enms_core.forecasting.young`.
+
 All of it works on the wall clock of the site, so that a shift begins at six in summer and winter.
 """
 
@@ -19,7 +23,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from enms_core.forecasting.ridge import Ridge, ridge_ahead
+from enms_core.forecasting import young
+from enms_core.forecasting.ridge import Ridge, is_enough, ridge_ahead
 from enms_core.forecasting.trees import Blocks, Trees
 from enms_core.forecasting.wall import DAY, WEEK, Array, Ints, Wall, wall_clock, wall_hours
 
@@ -49,11 +54,14 @@ class LoadForecaster(BaseEstimator):
         """Learn from hourly mean load y (kW), tz-aware and in rising order.
 
         ValueError, its first words naming the fault: no series, naive index, unordered index, not
-        hourly, no load, too little history.
+        hourly, no load, too little history (young.TooLittleHistory, for less than 28 days).
         """
         history = wall_clock(y)
+        young.check(history)
         self.history_ = history
-        self.learned_ = {_Task(history.now % DAY, far=False): _learn(history, far=False)}
+        self.learned_: dict[_Task, _Learned] = {}
+        if is_enough(history, DAY):
+            self._learned(_Task(history.now % DAY, far=False))
         return self
 
     def forecast(self, y: "pd.Series[float]", hours: int) -> pd.DataFrame:
@@ -76,14 +84,23 @@ class LoadForecaster(BaseEstimator):
     def _ahead(self, wall: Wall, far: bool) -> Array:
         """Return mean and bands (hours, 5) of the first day, or of the six days after it."""
         task = _Task(wall.now % DAY, far)
-        if task not in self.learned_:
-            self.learned_[task] = _learn(_until(self.history_, task.hour), far)
-        learned = self.learned_[task]
+        if not (is_enough(wall, _hours(far)) and self._can_learn(task)):
+            mean, size, scores, days = young.ahead(wall, _leads(far))
+            return _bands(mean.ravel(), size.ravel(), scores, wall.floor, days)
+        learned = self._learned(task)
         ridge = ridge_ahead(wall, _hours(far))
         since = _blocks(ridge, far)[np.searchsorted(ridge.origins, self.history_.now) :]
         scores = np.concatenate([learned.held_out, learned.trees.scores(wall, since)])
         mean, size = learned.trees.predict(wall, _next(wall, ridge, far))
         return _bands(mean.ravel(), size.ravel(), scores[-RECENT:], wall.floor)
+
+    def _can_learn(self, task: "_Task") -> bool:
+        return is_enough(_until(self.history_, task.hour), _hours(task.far))
+
+    def _learned(self, task: "_Task") -> "_Learned":
+        if task not in self.learned_:
+            self.learned_[task] = _learn(_until(self.history_, task.hour), task.far)
+        return self.learned_[task]
 
 
 @dataclass(frozen=True)
@@ -126,16 +143,25 @@ def _blocks(ridge: Ridge, far: bool) -> Blocks:
     return Blocks(ridge.origins, lead, ridge.past.reshape(len(rows), -1, DAY)[rows, lead])
 
 
+def _leads(far: bool) -> Ints:
+    return np.arange(1, 7) if far else np.zeros(1, dtype=np.int64)
+
+
 def _next(wall: Wall, ridge: Ridge, far: bool) -> Blocks:
-    lead: Ints = np.arange(1, 7) if far else np.zeros(1, dtype=np.int64)
+    lead = _leads(far)
     return Blocks(np.full(len(lead), wall.now), lead, ridge.ahead.reshape(-1, DAY)[lead])
 
 
-def _bands(mean: Array, size: Array, scores: Array, floor: float) -> Array:
-    """Return mean (n,) and the lower and upper end of each band, as columns (n, 5)."""
+def _bands(mean: Array, size: Array, scores: Array, floor: float, days: int = 0) -> Array:
+    """Return mean (n,) and the lower and upper end of each band, as columns (n, 5).
+
+    With `days` the scores are of so few days that these are counted, not their hours: errors of
+    one day are alike.
+    """
     columns = [mean]
     for level in LEVELS.values():
-        wide = _quantile(scores.ravel(), level) * size
+        few = level * (1 + 1 / days) if days else level
+        wide = _quantile(scores.ravel(), min(few, 1.0)) * size
         columns += [mean - wide, mean + wide]
     table: Array = np.maximum(np.column_stack(columns), floor)
     return table

@@ -4,6 +4,7 @@
 
 import logging
 import warnings
+from datetime import timezone
 
 import numpy as np
 import pandas as pd
@@ -53,13 +54,16 @@ class TimeOfWeekAndTemperature:
 
 
 class OpenDsm:
-    """OpenDSM's hourly model with its default settings; NaN where it raises."""
+    """OpenDSM's hourly model with its default settings; NaN where it raises.
+
+    It is given standard time all year: with 23- and 25-hour days it raises.
+    """
 
     def fit(self, X: pd.DataFrame, y: pd.Series):
         logging.getLogger("eemeter").setLevel(logging.ERROR)
         from opendsm.eemeter import HourlyBaselineData, HourlyModel
 
-        frame = _fahrenheit(X).assign(observed=y)
+        frame = _standard(X.assign(observed=y))
         try:
             with warnings.catch_warnings(action="ignore"):
                 data = HourlyBaselineData(frame, is_electricity_data=True)
@@ -74,15 +78,19 @@ class OpenDsm:
             return np.full(len(X), np.nan)
         from opendsm.eemeter import HourlyReportingData
 
+        frame = _standard(X)
         with warnings.catch_warnings(action="ignore"):
-            data = HourlyReportingData(_fahrenheit(X), is_electricity_data=True)
+            data = HourlyReportingData(frame, is_electricity_data=True)
             found = self.model_.predict(data, ignore_disqualification=True)
-        return found["predicted"].reindex(X.index).to_numpy()
+        return found["predicted"].reindex(frame.index).to_numpy()
 
 
 def _hour_of_week(X: pd.DataFrame) -> np.ndarray:
     return np.asarray(X.index.day_of_week * 24 + X.index.hour)
 
 
-def _fahrenheit(X: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame({"temperature": X["temperature"] * 1.8 + 32})
+def _standard(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame in the zone's standard time, its temperature in degF."""
+    standard = min(at.utcoffset() for at in frame.index)
+    fahrenheit = frame.assign(temperature=frame["temperature"] * 1.8 + 32)
+    return fahrenheit.tz_convert(timezone(standard))
