@@ -24,9 +24,12 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from enms_core.forecasting import young
+from enms_core.forecasting.accuracy import Accuracy, accuracy
 from enms_core.forecasting.ridge import Ridge, is_enough, ridge_ahead
 from enms_core.forecasting.trees import Blocks, Trees
 from enms_core.forecasting.wall import DAY, WEEK, Array, Ints, Wall, wall_clock, wall_hours
+
+__all__ = ["Accuracy", "LoadForecaster", "accuracy"]
 
 HORIZON = WEEK
 HELD_OUT = (7, 91)  # days at least and at most; a fifth of the history between
@@ -171,40 +174,3 @@ def _quantile(scores: Array, level: float) -> float:
     """Return the score that a new one stays under with this probability (split conformal)."""
     rank = min(ceil((len(scores) + 1) * level), len(scores))
     return float(np.sort(scores)[rank - 1])
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How an issued forecast compares with what came, over the hours known of both."""
-
-    hours: int
-    mae: float  # kW
-    bias: float  # kW, forecast less actual
-    coverage_80: float  # share of hours inside the band
-    coverage_95: float
-
-
-def accuracy(issued: pd.DataFrame, actual: "pd.Series[float]") -> Accuracy:
-    """Compare a forecast, as `LoadForecaster` gives it, with the load that came (kW).
-
-    Hours that are missing in either do not count; ValueError where none is left.
-
-    >>> at = pd.date_range("2026-10-05", periods=2, freq="1h", tz="UTC")
-    >>> bands = {"lower": 1.0, "upper": 9.0, "lower_80": 4.0, "upper_80": 6.0}
-    >>> issued = pd.DataFrame({"mean": 5.0, **bands}, at)
-    >>> accuracy(issued, pd.Series([4.5, 8.0], at))
-    Accuracy(hours=2, mae=1.75, bias=-1.25, coverage_80=0.5, coverage_95=1.0)
-    """
-    came = actual.reindex(issued.index)
-    both = came.notna() & issued["mean"].notna()
-    if not both.any():
-        raise ValueError("nothing to compare: no hour of the forecast has an actual load")
-    came, issued = came[both], issued[both]
-    error = issued["mean"] - came
-    return Accuracy(
-        hours=len(came),
-        mae=float(error.abs().mean()),
-        bias=float(error.mean()),
-        coverage_80=float(came.between(issued["lower_80"], issued["upper_80"]).mean()),
-        coverage_95=float(came.between(issued["lower"], issued["upper"]).mean()),
-    )

@@ -8,8 +8,7 @@ before it was forecast the same way, and its errors make the band.
 import numpy as np
 
 from enms_core.forecasting.ridge import WEEKEND
-from enms_core.forecasting.trees import LEAST_SIZE
-from enms_core.forecasting.wall import DAY, Array, Ints, Wall, weekday
+from enms_core.forecasting.wall import DAY, LEAST_SIZE, Array, Ints, Wall, weekday
 
 USUAL = 14  # days that make a habit
 LEAST_DAYS = 28  # measured: half of them make the first habit, half are forecast

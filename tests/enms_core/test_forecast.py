@@ -249,9 +249,3 @@ def test_young_load_looks_at_nothing_later(load):
 def test_contract(fitted):
     assert enms.LoadForecaster is LoadForecaster
     assert not hasattr(clone(fitted), "learned_")
-
-
-def test_accuracy_of_nothing():
-    at = pd.date_range("2026-10-05", periods=2, freq="1h", tz="UTC")
-    with pytest.raises(ValueError, match="nothing to compare"):
-        accuracy(pd.DataFrame(0.0, at, COLUMNS), pd.Series([np.nan, np.nan], at))
