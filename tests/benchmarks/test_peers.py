@@ -21,6 +21,7 @@ def peers(*asked):
 
 
 @needs_data
+@pytest.mark.slow
 def test_peers_without_a_package_run_in_a_quick_cut():
     told = peers("detectors", "baselines", "--quick", "--only", *QUICK)
     assert told.returncode == 0, told.stderr

@@ -90,7 +90,6 @@ def rows_of(judge: str, told: dict) -> dict[str, float]:
         f"{series} {name}" + (f" {number + 1}" if len(values) > 1 else ""): value
         for series, figures in told.items()
         for name, each in figures.items()
-        if name not in ("judged", "nmbe")
         for values in [each if isinstance(each, list) else [each]]
         for number, value in enumerate(values)
     }
