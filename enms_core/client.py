@@ -23,6 +23,7 @@ from enms_core.store import (
     Store,
     anomalies,
     events,
+    forecasts,
     machines,
     meters,
     models,
@@ -218,6 +219,18 @@ class Plant:
         with self.store.read() as connection:
             found = machines.find(connection, machine)
             return outlook.coming(connection, found, hours, datetime.now(UTC))
+
+    def forecast_accuracy(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return how good the forecasts issued in [start, end) were against what came.
+
+        A row per issue and horizon ("day 1", "days 2-7"): issued_at in the site's zone, hours
+        judged, mae (kW), mase, nmbe, coverage_80 and coverage_95; what each figure is stands in
+        `enms_core.forecasting.accuracy.Accuracy`. Hours that were not measured are not judged.
+        """
+        found, span = self._span(machine, start, end)
+        with self.store.read() as connection:
+            frame = forecasts.accuracy(connection, found.id, *span)
+        return frame.assign(issued_at=index_of(frame["issued_at"]).tz_convert(found.zone))
 
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""

@@ -8,6 +8,10 @@ how large errors get; the band around the forecast is that size times a quantile
 origins held out of fitting (Lei et al., "Distribution-free predictive inference for regression",
 J. Am. Stat. Assoc. 113, 2018).
 
+Of a load that is known for less than eight weeks (for less than nine, beyond the next day) too
+little can be learned: there the last two weeks are repeated, in a wider band; see
+`enms_core.forecasting.young`.
+
 All of it works on the wall clock of the site, so that a shift begins at six in summer and winter.
 """
 
@@ -19,9 +23,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from enms_core.forecasting.ridge import Ridge, ridge_ahead
+from enms_core.forecasting import young
+from enms_core.forecasting.accuracy import Accuracy, accuracy
+from enms_core.forecasting.ridge import Ridge, is_enough, ridge_ahead
 from enms_core.forecasting.trees import Blocks, Trees
 from enms_core.forecasting.wall import DAY, WEEK, Array, Ints, Wall, wall_clock, wall_hours
+
+__all__ = ["Accuracy", "LoadForecaster", "accuracy"]
 
 HORIZON = WEEK
 HELD_OUT = (7, 91)  # days at least and at most; a fifth of the history between
@@ -49,11 +57,14 @@ class LoadForecaster(BaseEstimator):
         """Learn from hourly mean load y (kW), tz-aware and in rising order.
 
         ValueError, its first words naming the fault: no series, naive index, unordered index, not
-        hourly, no load, too little history.
+        hourly, no load, too little history (young.TooLittleHistory, for less than 28 days).
         """
         history = wall_clock(y)
+        young.check(history)
         self.history_ = history
-        self.learned_ = {_Task(history.now % DAY, far=False): _learn(history, far=False)}
+        self.learned_: dict[_Task, _Learned] = {}
+        if is_enough(history, DAY):
+            self._learned(_Task(history.now % DAY, far=False))
         return self
 
     def forecast(self, y: "pd.Series[float]", hours: int) -> pd.DataFrame:
@@ -76,14 +87,23 @@ class LoadForecaster(BaseEstimator):
     def _ahead(self, wall: Wall, far: bool) -> Array:
         """Return mean and bands (hours, 5) of the first day, or of the six days after it."""
         task = _Task(wall.now % DAY, far)
-        if task not in self.learned_:
-            self.learned_[task] = _learn(_until(self.history_, task.hour), far)
-        learned = self.learned_[task]
+        if not (is_enough(wall, _hours(far)) and self._can_learn(task)):
+            mean, size, scores, days = young.ahead(wall, _leads(far))
+            return _bands(mean.ravel(), size.ravel(), scores, wall.floor, days)
+        learned = self._learned(task)
         ridge = ridge_ahead(wall, _hours(far))
         since = _blocks(ridge, far)[np.searchsorted(ridge.origins, self.history_.now) :]
         scores = np.concatenate([learned.held_out, learned.trees.scores(wall, since)])
         mean, size = learned.trees.predict(wall, _next(wall, ridge, far))
         return _bands(mean.ravel(), size.ravel(), scores[-RECENT:], wall.floor)
+
+    def _can_learn(self, task: "_Task") -> bool:
+        return is_enough(_until(self.history_, task.hour), _hours(task.far))
+
+    def _learned(self, task: "_Task") -> "_Learned":
+        if task not in self.learned_:
+            self.learned_[task] = _learn(_until(self.history_, task.hour), task.far)
+        return self.learned_[task]
 
 
 @dataclass(frozen=True)
@@ -126,16 +146,25 @@ def _blocks(ridge: Ridge, far: bool) -> Blocks:
     return Blocks(ridge.origins, lead, ridge.past.reshape(len(rows), -1, DAY)[rows, lead])
 
 
+def _leads(far: bool) -> Ints:
+    return np.arange(1, 7) if far else np.zeros(1, dtype=np.int64)
+
+
 def _next(wall: Wall, ridge: Ridge, far: bool) -> Blocks:
-    lead: Ints = np.arange(1, 7) if far else np.zeros(1, dtype=np.int64)
+    lead = _leads(far)
     return Blocks(np.full(len(lead), wall.now), lead, ridge.ahead.reshape(-1, DAY)[lead])
 
 
-def _bands(mean: Array, size: Array, scores: Array, floor: float) -> Array:
-    """Return mean (n,) and the lower and upper end of each band, as columns (n, 5)."""
+def _bands(mean: Array, size: Array, scores: Array, floor: float, days: int = 0) -> Array:
+    """Return mean (n,) and the lower and upper end of each band, as columns (n, 5).
+
+    With `days` the scores are of so few days that these are counted, not their hours: errors of
+    one day are alike.
+    """
     columns = [mean]
     for level in LEVELS.values():
-        wide = _quantile(scores.ravel(), level) * size
+        few = level * (1 + 1 / days) if days else level
+        wide = _quantile(scores.ravel(), min(few, 1.0)) * size
         columns += [mean - wide, mean + wide]
     table: Array = np.maximum(np.column_stack(columns), floor)
     return table
@@ -145,40 +174,3 @@ def _quantile(scores: Array, level: float) -> float:
     """Return the score that a new one stays under with this probability (split conformal)."""
     rank = min(ceil((len(scores) + 1) * level), len(scores))
     return float(np.sort(scores)[rank - 1])
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How an issued forecast compares with what came, over the hours known of both."""
-
-    hours: int
-    mae: float  # kW
-    bias: float  # kW, forecast less actual
-    coverage_80: float  # share of hours inside the band
-    coverage_95: float
-
-
-def accuracy(issued: pd.DataFrame, actual: "pd.Series[float]") -> Accuracy:
-    """Compare a forecast, as `LoadForecaster` gives it, with the load that came (kW).
-
-    Hours that are missing in either do not count; ValueError where none is left.
-
-    >>> at = pd.date_range("2026-10-05", periods=2, freq="1h", tz="UTC")
-    >>> bands = {"lower": 1.0, "upper": 9.0, "lower_80": 4.0, "upper_80": 6.0}
-    >>> issued = pd.DataFrame({"mean": 5.0, **bands}, at)
-    >>> accuracy(issued, pd.Series([4.5, 8.0], at))
-    Accuracy(hours=2, mae=1.75, bias=-1.25, coverage_80=0.5, coverage_95=1.0)
-    """
-    came = actual.reindex(issued.index)
-    both = came.notna() & issued["mean"].notna()
-    if not both.any():
-        raise ValueError("nothing to compare: no hour of the forecast has an actual load")
-    came, issued = came[both], issued[both]
-    error = issued["mean"] - came
-    return Accuracy(
-        hours=len(came),
-        mae=float(error.abs().mean()),
-        bias=float(error.mean()),
-        coverage_80=float(came.between(issued["lower_80"], issued["upper_80"]).mean()),
-        coverage_95=float(came.between(issued["lower"], issued["upper"]).mean()),
-    )

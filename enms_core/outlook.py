@@ -1,9 +1,14 @@
-"""The load that is coming, machine by machine: forecast once a day by a worker, and kept."""
+"""The load that is coming, machine by machine: forecast once a day by a worker, and kept.
+
+In the same round every forecast that is kept is held against what has come since.
+"""
 
 from datetime import datetime, timedelta
 
 import pandas as pd
 
+from enms_core.forecasting.accuracy import by_horizon
+from enms_core.forecasting.young import LEAST_DAYS, TooLittleHistory
 from enms_core.plant import Machine, Unknown
 from enms_core.store import Connection, Store, energy, forecasts, progress
 from enms_core.store.machines import all_machines
@@ -11,7 +16,7 @@ from enms_core.store.times import index_of, to_us
 
 HOURS = 168
 HISTORY = timedelta(days=400)
-KEEP = timedelta(days=14)
+KEEP = timedelta(days=35)  # so long readings may come late and still count in the accuracy
 HOUR_S = 3600.0
 WHOLE = 0.9  # an hour that was measured for less of its time is a gap
 
@@ -52,14 +57,20 @@ def _issue(store: Store, machine: Machine, now: datetime) -> None:
         if known is not None and known[0] >= to_us(midnight):
             return
         load = hourly(connection, machine, now)
-    ahead, reason = _ahead(load, now)
+        kept = forecasts.kept(connection, machine.id)
+    ahead, reason = _ahead(load, now, machine)
+    held = {issued: by_horizon(frame, load) for issued, frame in kept.items() if len(load)}
     with store.write() as connection:
+        for issued, found in held.items():
+            forecasts.judge(connection, machine.id, issued, found)
         if ahead is not None:
             forecasts.put(connection, machine.id, to_us(now), ahead)
         progress.put(connection, f"forecast:{machine.id}", reason)
 
 
-def _ahead(load: "pd.Series[float]", now: datetime) -> tuple[pd.DataFrame | None, str]:
+def _ahead(
+    load: "pd.Series[float]", now: datetime, machine: Machine
+) -> tuple[pd.DataFrame | None, str]:
     """Return the forecast of the hours from `now` on, or why there is none."""
     from enms_core.forecast import LoadForecaster  # scikit-learn takes a second to import
 
@@ -68,6 +79,12 @@ def _ahead(load: "pd.Series[float]", now: datetime) -> tuple[pd.DataFrame | None
         return None, "no load was measured within the last day"
     try:
         ahead = LoadForecaster().fit(load).forecast(load, HOURS)
+    except TooLittleHistory as short:
+        first = (now + timedelta(days=short.missing)).astimezone(machine.zone).date()
+        return None, (
+            f"{short.days} whole days of its load were measured and it takes {LEAST_DAYS}; "
+            f"if no day is missed the first one comes by {first}"
+        )
     except ValueError as error:
         return None, str(error)
     return ahead[ahead.index >= begin], ""

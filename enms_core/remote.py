@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PAGE = 10_000
 LABELLED = ("started_at", "ended_at", "delta_kwh", "label")
+ACCURACY = ("mae", "mase", "nmbe", "coverage_80", "coverage_95")
 LEARN = timedelta(days=60)  # a backtest learns from so long before it
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS = 5_000  # readings of one request: less than its limit of 1 MiB
@@ -176,6 +177,16 @@ class RemotePlant:
         rows = pd.DataFrame(list(self._all("/forecast", None, machine=found.id, hours=str(hours))))
         index = pd.to_datetime(rows.pop("time"), utc=True, format="ISO8601")
         return rows.set_index(index).tz_convert(found.zone).rename_axis("time")
+
+    def forecast_accuracy(self, machine: str, start: When, end: When | None = None) -> pd.DataFrame:
+        """Return how good forecasts were against what came, as `Plant.forecast_accuracy` does."""
+        found = self.machine(machine)
+        columns = ["issued_at", "horizon", "hours", *ACCURACY]
+        asked = _span(found, start, end)
+        rows = pd.DataFrame(list(self._all("/forecast/accuracy", None, **asked)), columns=columns)
+        issued = pd.to_datetime(rows["issued_at"], utc=True, format="ISO8601").dt.as_unit("us")
+        told = rows.assign(issued_at=issued.dt.tz_convert(found.zone))
+        return told.astype(dict.fromkeys(ACCURACY, float) | {"hours": int})
 
     def jobs(self) -> pd.DataFrame:
         """Return the newest training jobs, newest first."""

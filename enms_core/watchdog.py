@@ -25,6 +25,7 @@ from enms_core.store import (
     Unavailable,
     alerts,
     anomalies,
+    forecasts,
     is_full,
     jobs,
     models,
@@ -49,7 +50,8 @@ QUEUE_S = 60.0
 CLOCK_S, CLOCK_OVER_S = 60.0, 600.0
 DAY_US = 86_400_000_000
 DRIFT_EVERY_S, DRIFT_DAYS, DRIFT_LEAST_QUARTERS, DRIFT_RATIO = 3600.0, 7, 3 * 96, 2.0
-DRIFT = ("model_drift",)
+DRIFT = ("model_drift", "forecast_band")
+BAND_DAYS, BAND_LEAST_DAYS, BAND_HOLDS = 28, 14, (0.88, 0.99)  # of a band that promises 95 %
 STORE, OTHERS = (
     ("store_locked", "store_full"),
     (
@@ -230,6 +232,35 @@ def model_drift(
     ]
 
 
+def forecast_band(connection: Connection, machine: Machine, until_us: int) -> list[Condition]:
+    """Return whether the 95 % band of the forecasts of a day held far more or less of the hours.
+
+    Counted are the first days of the forecasts of the last four weeks; at least two weeks of them
+    are needed. A machine whose load never changes tells nothing.
+    """
+    judged = forecasts.accuracy(connection, machine.id, until_us - BAND_DAYS * DAY_US, until_us)
+    judged = judged[(judged["horizon"] == "day 1") & judged["mase"].notna()]
+    hours = judged["hours"].sum()
+    if hours < BAND_LEAST_DAYS * 24:
+        return []
+    held = float((judged["coverage_95"] * judged["hours"]).sum() / hours)
+    least, most = BAND_HOLDS
+    if least <= held <= most:
+        return []
+    says = "too narrow: expect more" if held < least else "wider than it need be"
+    return [
+        Condition(
+            alert_type="forecast_band",
+            subject=machine.name,
+            severity="warning" if held < least else "info",
+            message=f"The 95 % band of the day-ahead forecasts of {machine.name} held "
+            f"{100 * held:.1f} % of the last {hours} hours; it is {says}.",
+            over=f"The 95 % band of the forecasts of {machine.name} holds what it promises.",
+            details={"machine": machine.name, "coverage_95": round(held, 4), "hours": int(hours)},
+        )
+    ]
+
+
 @dataclass
 class Quarantine:
     """Notices when too much of what arrives is refused."""
@@ -332,19 +363,17 @@ class Watchdog:
         return told + self._look_for_drift(now)
 
     def _look_for_drift(self, now: float) -> int:
-        """Judge the models in use, once an hour."""
+        """Judge the models in use and the forecasts, once an hour."""
         if self._drift_at is not None and now - self._drift_at < DRIFT_EVERY_S:
             return 0
+        until_us = int(self._wall() * 1e6)
         with self._store.read() as connection:
             in_use = models.active(connection)
-            found = [
-                condition
-                for machine in all_machines(connection)
-                if machine.id in in_use
-                for condition in model_drift(
-                    connection, machine, in_use[machine.id], int(self._wall() * 1e6)
-                )
-            ]
+            found = []
+            for machine in all_machines(connection):
+                if machine.id in in_use:
+                    found += model_drift(connection, machine, in_use[machine.id], until_us)
+                found += forecast_band(connection, machine, until_us)
         with self._store.write() as connection:
             told = alerts.settle(connection, DRIFT, found)
         self._drift_at = now

@@ -77,6 +77,10 @@ def test_the_locks_agree():
         assert entry.split()[0] == everything[name].split()[0]
 
 
+def test_no_lock_has_what_benchmarks_compare_with():
+    assert not bounds(GROUPS["bench"]).keys() & pins("requirements-dev.lock").keys()
+
+
 @pytest.mark.parametrize("script", ["panel_serve.sh", "tests/run.sh", ".ci/run"])
 def test_scripts_can_be_executed(script):
     assert os.access(ROOT / script, os.X_OK)

@@ -173,6 +173,13 @@ def list_forecast(ask: Ask) -> "Rows[r.ForecastRow]":
     return Rows(items=items, next=cursor_of((left[query.limit - 1][0],)) if more else None)
 
 
+def list_forecast_accuracy(ask: Ask) -> "Rows[r.ForecastAccuracyRow]":
+    """How good the forecasts of a machine were against what came, oldest first."""
+    with ask.plant.store.read() as connection:
+        wanted = _wanted(connection, ask.query, int, str)
+        return _rows(pages.forecast_accuracy(connection, wanted), r.ForecastAccuracyRow)
+
+
 def _after(row: kpi.Kpis) -> str | None:
     return cursor_of((row.machine, to_us(row.start)))
 
@@ -436,6 +443,9 @@ OPERATIONS = (
     _list("/expected", r.OfExpected, r.ExpectedRow, list_expected),
     _list("/kpis", r.OfKpis, r.KpiRow, list_kpis),
     _list("/forecast", r.OfForecast, r.ForecastRow, list_forecast, refusals=(404,)),
+    _list(
+        "/forecast/accuracy", r.OfForecastAccuracy, r.ForecastAccuracyRow, list_forecast_accuracy
+    ),
     _list("/anomalies", r.OfAnomalies, r.AnomalyRow, list_anomalies),
     _list("/events", r.OfEvents, r.EventRow, list_events),
     _list("/jobs", r.OfJobs, r.JobRow, list_jobs),

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from app.api.declared import Listed, Name, Spanned, Time, one_of
 from enms_core.events import CHANNELS
+from enms_core.forecasting.accuracy import HORIZONS
 from enms_core.modes import MODES
 from enms_core.plant import MACHINE_TYPES
 from enms_core.store.anomalies import LABELS, STATES
@@ -25,6 +26,7 @@ MachineType: Any = one_of(MACHINE_TYPES)
 Channel: Any = one_of(CHANNELS)
 Mode: Any = one_of(MODES)
 Action: Any = one_of(ACTIONS)
+Horizon: Any = one_of(HORIZONS)
 Freq = Literal["1min", "5min", "15min", "30min", "1h", "1D"]
 Bucket = Literal["15min", "1h", "1D", "1W", "1MS"]
 
@@ -100,6 +102,14 @@ class OfForecast(Listed, kw_only=True):
 
     machine: Annotated[str, Meta(description="Name or id.")]
     hours: Annotated[int, Meta(ge=1, le=168)] = 24
+
+
+class OfForecastAccuracy(Listed, kw_only=True):
+    """How good the forecasts of one machine were, by when they were issued."""
+
+    machine: Annotated[str, Meta(description="Name or id.")]
+    start: Time | None = None
+    end: Time | None = None
 
 
 class WithId(Struct, forbid_unknown_fields=True):
@@ -401,6 +411,24 @@ class ForecastRow(Struct, kw_only=True):
     upper: float
     lower_80: float
     upper_80: float
+
+
+class ForecastAccuracyRow(Struct, kw_only=True):
+    """How good a forecast was over the hours of a horizon that have come and were measured.
+
+    `mae` in kW. `mase`: mae by the mean change from the same hour of the day before (days 2-7: of
+    the week before) in the four weeks before the forecast. `nmbe`: sum(actual - forecast) /
+    sum(actual). `coverage_80`, `coverage_95`: shares of the hours inside the bands.
+    """
+
+    issued_at: str
+    horizon: Horizon
+    hours: int
+    mae: float
+    mase: float | None
+    nmbe: float | None
+    coverage_80: float
+    coverage_95: float
 
 
 class RefusedReading(Struct, kw_only=True):

@@ -1,1 +1,1 @@
-"""The parts of a load forecast: the wall clock, a ridge regression and boosted trees."""
+"""The parts of a load forecast: the wall clock, a regression, trees, habits; how good it was."""

@@ -32,9 +32,9 @@ def ridge_ahead(wall: Wall, hours: int) -> Ridge:
     """Solve for the `hours` after the end of the load, from all origins at its hour of the day.
 
     Origins with an unmeasured target are left out. Every target has the penalty under which days
-    left out are predicted best. ValueError, too little history, for less than 28 origins.
+    left out are predicted best.
     """
-    origins = _origins(wall, hours)
+    origins = origins_of(wall, hours)
     now = np.array([wall.now])
     level = level_before(wall, origins)[:, None]
     X, at = _columns(wall, origins), _columns(wall, now)
@@ -45,18 +45,17 @@ def ridge_ahead(wall: Wall, hours: int) -> Ridge:
     return Ridge(origins, actual, left_out + level, ahead[0] + level_before(wall, now))
 
 
-def _origins(wall: Wall, hours: int) -> Ints:
+def origins_of(wall: Wall, hours: int) -> Ints:
     """Return the past origins, a day apart, whose next `hours` were all measured."""
     last = wall.now - DAY * -(-hours // DAY)
     origins = np.arange(last, wall.start + LOOKBACK - 1, -DAY)[::-1]
-    origins = origins[wall.knows(_targets(origins, hours)).all(axis=1)]
-    if len(origins) < LEAST_ORIGINS:
-        days = (LOOKBACK + hours) // DAY + LEAST_ORIGINS - 1
-        raise ValueError(
-            f"too little history: {len(origins)} measured days to learn from, it takes "
-            f"{LEAST_ORIGINS}; {days} days of load without a long gap would do"
-        )
-    return origins
+    known: Ints = origins[wall.knows(_targets(origins, hours)).all(axis=1)]
+    return known
+
+
+def is_enough(wall: Wall, hours: int) -> bool:
+    """Return whether the regression can learn to look so many hours ahead."""
+    return len(origins_of(wall, hours)) >= LEAST_ORIGINS
 
 
 def level_before(wall: Wall, origins: Ints) -> Array:

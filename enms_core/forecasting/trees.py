@@ -10,7 +10,16 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from enms_core.forecasting.ridge import before, knows_season, level_before
-from enms_core.forecasting.wall import DAY, WEEK, Array, Ints, Wall, day_of_year, weekday
+from enms_core.forecasting.wall import (
+    DAY,
+    LEAST_SIZE,
+    WEEK,
+    Array,
+    Ints,
+    Wall,
+    day_of_year,
+    weekday,
+)
 
 TREES = {
     "max_iter": 200,
@@ -22,7 +31,6 @@ TREES = {
     "early_stopping": False,
     "random_state": 0,
 }
-LEAST_SIZE = 0.1  # of the mean error: no hour is that certain
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 DAY, WEEK = 24, 168  # hours
 LONGEST = 3 * 366 * DAY  # older load says little about the next day
+LEAST_SIZE = 0.1  # of the mean error: no hour is more certain
 SHORT_GAP = 3  # hours that are bridged by a straight line
 THURSDAY = 3  # 1970-01-01
 

@@ -102,6 +102,15 @@ def models(connection: sa.Connection, wanted: Wanted) -> Page:
     return _with_json(page, "metrics")
 
 
+def forecast_accuracy(connection: sa.Connection, wanted: Wanted) -> Page:
+    """Return how good the forecasts of a machine were, oldest first."""
+    a = schema.forecast_accuracy
+    query = sa.select(*(column for column in a.c if column.name != "machine_id"))
+    query = query.where(a.c.machine_id == wanted.machine_id)
+    query = _within(query, a.c.issued_at, wanted)
+    return _page(connection, query, wanted, [a.c.issued_at, a.c.horizon], ["issued_at", "horizon"])
+
+
 def alerts(connection: sa.Connection, wanted: Wanted, lasting: bool | None = None) -> Page:
     """Return alerts, newest first; with `lasting` those that last, or those that are over."""
     a = schema.alerts

@@ -237,6 +237,21 @@ forecasts = Table(
     Column("upper_80", Float(53), nullable=False),
 )
 
+# How good a forecast was over the hours of a horizon that have come.
+forecast_accuracy = Table(
+    "forecast_accuracy",
+    metadata,
+    Column("machine_id", String(36), ForeignKey("machines.id"), primary_key=True),
+    Column("issued_at", Time, primary_key=True),
+    Column("horizon", String(16), primary_key=True),
+    Column("hours", Integer, nullable=False),
+    Column("mae", Float(53), nullable=False),
+    Column("mase", Float(53)),
+    Column("nmbe", Float(53)),
+    Column("coverage_80", Float(53), nullable=False),
+    Column("coverage_95", Float(53), nullable=False),
+)
+
 # How far the engine is, and what its detectors have learned by then.
 progress = Table(
     "progress",

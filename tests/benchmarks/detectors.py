@@ -50,7 +50,7 @@ def main() -> None:
     try:
         from river.anomaly import GaussianScorer
     except ModuleNotFoundError:
-        sys.exit("river is missing; install it with: pip install --group bench")
+        sys.exit("river is missing; install it with: pip install 'river>=0.26'")
     load = series()
     times = (load.index.as_unit("us").asi8 / 1e6).tolist()
     values = load.tolist()

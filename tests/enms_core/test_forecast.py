@@ -8,6 +8,7 @@ import enms_core as enms
 from enms_core.forecast import LoadForecaster, accuracy
 from enms_core.forecasting.ridge import _solve
 from enms_core.forecasting.wall import wall_clock
+from enms_core.forecasting.young import TooLittleHistory
 
 ZONE = "Europe/Berlin"
 COLUMNS = ["mean", "lower", "upper", "lower_80", "upper_80"]
@@ -179,7 +180,7 @@ def test_long_gaps_are_filled_from_the_weeks_beside():
         (lambda y: y.resample("15min").ffill(), "not hourly"),
         (lambda y: y.iloc[:0], "no load"),
         (lambda y: y * np.nan, "no load"),
-        (lambda y: y.iloc[: 30 * 24], "too little history: 2 measured days .* 56 days"),
+        (lambda y: y.iloc[: 27 * 24], "too little history: 27 days .* takes 28"),
     ],
 )
 def test_faults_are_named(load, fitted, fault, reason):
@@ -196,18 +197,55 @@ def test_hours_out_of_range(fitted, load, hours):
 
 
 def test_least_history_is_what_the_reason_says(load):
-    known = load.iloc[: 56 * 24]
-    assert len(LoadForecaster().fit(known).forecast(known, 24)) == 24
-    with pytest.raises(ValueError, match="too little history"):
-        LoadForecaster().fit(load.iloc[: 55 * 24])
+    known = load.iloc[: 28 * 24]
+    assert len(LoadForecaster().fit(known).forecast(known, 168)) == 168
+    with pytest.raises(TooLittleHistory) as short:
+        LoadForecaster().fit(load.iloc[: 28 * 24 - 1])
+    assert (short.value.days, short.value.missing) == (27, 1)
+
+
+def test_days_with_a_long_gap_are_no_history(load):
+    known = load.iloc[: 28 * 24].copy()
+    known.iloc[100:110] = np.nan
+    with pytest.raises(TooLittleHistory, match="27 days"):
+        LoadForecaster().fit(known)
+
+
+def test_from_eight_weeks_on_the_next_day_is_learned(load):
+    short, whole = (LoadForecaster().fit(load.iloc[: days * 24]) for days in (55, 56))
+    assert (len(short.learned_), len(whole.learned_)) == (0, 1)
+    assert len(whole.forecast(load.iloc[: 56 * 24], 168)) == 168
+
+
+def test_young_load_repeats_what_was_usual(load):
+    known = load.iloc[: 28 * 24]
+    ahead = LoadForecaster().fit(known).forecast(known, 168)
+    came = load[ahead.index]
+    assert (ahead["mean"] - came).abs().mean() < 0.06 * came.mean()
+    order = ahead[["lower", "lower_80", "mean", "upper_80", "upper"]].to_numpy()
+    assert (np.diff(order, axis=1) >= 0).all()
+    weekend = ahead.index.day_of_week >= 5
+    assert ahead["mean"][weekend].max() < 15
+
+
+def test_young_bands_hold_what_they_promise():
+    inside = []
+    for seed in range(20):
+        load = shop(days=29, noise=0.15, seed=seed)
+        known = load.iloc[: 28 * 24]
+        inside.append(accuracy(LoadForecaster().fit(known).forecast(known, 24), load))
+    assert 0.93 < np.mean([a.coverage_95 for a in inside]) < 0.995
+    assert 0.78 < np.mean([a.coverage_80 for a in inside]) < 0.90
+
+
+def test_young_load_looks_at_nothing_later(load):
+    known, longer = load.iloc[: 28 * 24], load.iloc[: 29 * 24]
+    model = LoadForecaster().fit(known)
+    first = model.forecast(known, 24)
+    model.forecast(longer, 24)
+    pd.testing.assert_frame_equal(model.forecast(known, 24), first)
 
 
 def test_contract(fitted):
     assert enms.LoadForecaster is LoadForecaster
     assert not hasattr(clone(fitted), "learned_")
-
-
-def test_accuracy_of_nothing():
-    at = pd.date_range("2026-10-05", periods=2, freq="1h", tz="UTC")
-    with pytest.raises(ValueError, match="nothing to compare"):
-        accuracy(pd.DataFrame(0.0, at, COLUMNS), pd.Series([np.nan, np.nan], at))

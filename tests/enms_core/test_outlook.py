@@ -53,7 +53,8 @@ def test_a_forecast_is_issued_once_a_day_and_read(sqlite_store):
     with sqlite_store.read() as connection:
         issued, _ = forecasts.newest(connection, press.id)
         ahead = outlook.coming(connection, press, 24, NOW + timedelta(hours=2))
-        with pytest.raises(Unknown, match=r"Young has no forecast: too little history"):
+        reason = r"Young has no forecast: 4 whole days .* takes 28; .* comes by 2026-07-04"
+        with pytest.raises(Unknown, match=reason):
             outlook.coming(connection, young, 24, NOW)
     assert issued == to_us(NOW)
     assert len(ahead) == 24
@@ -85,3 +86,70 @@ def test_before_the_first_it_is_said_when(sqlite_store):
     press = measured(sqlite_store, "Press", 70)
     with sqlite_store.read() as connection, pytest.raises(Unknown, match="within an hour"):
         outlook.coming(connection, press, 24, NOW)
+
+
+def test_four_weeks_are_enough(sqlite_store):
+    press = measured(sqlite_store, "Press", 28.5)
+    outlook.issue(sqlite_store, NOW)
+    with sqlite_store.read() as connection:
+        ahead = outlook.coming(connection, press, 168, NOW)
+    assert ahead["mean"].round().tolist() == [
+        40.0 if 6 <= at.hour < 22 else 8.0 for at in ahead.index
+    ]
+
+
+def past(begin, mean=8.0):
+    """Forecast a week of the same load, within 16 and within 32 kW."""
+    times = pd.date_range(begin, periods=168, freq="1h")
+    bands = {"lower": mean - 32, "upper": mean + 32, "lower_80": mean - 16, "upper_80": mean + 16}
+    return pd.DataFrame({"mean": mean, **bands}, times)
+
+
+def judged(store, machine):
+    with store.read() as connection:
+        return forecasts.accuracy(connection, machine.id, 0, to_us(NOW))
+
+
+def test_forecasts_are_held_against_what_came(sqlite_store):
+    press = measured(sqlite_store, "Press", 70)
+    begin = datetime(2026, 6, 8, 15, tzinfo=UTC)  # midnight of the 9th in Tokyo
+    with sqlite_store.write() as connection:
+        forecasts.put(connection, press.id, to_us(begin), past(begin))
+    outlook.issue(sqlite_store, NOW)
+    first, rest = judged(sqlite_store, press).to_dict("records")
+    assert first["issued_at"] == rest["issued_at"] == to_us(begin)
+    assert (first["horizon"], first["hours"]) == ("day 1", 24)
+    assert first["mae"] == pytest.approx(32 * 16 / 24)  # 16 hours of 40 kW instead of 8
+    assert first["nmbe"] == pytest.approx(32 * 16 / (40 * 16 + 8 * 8))
+    assert (first["coverage_80"], first["coverage_95"]) == (8 / 24, 1.0)
+    assert (rest["horizon"], rest["hours"]) == ("days 2-7", 16)  # until the last whole hour
+    assert np.isnan(first["mase"])  # every day was like the one before
+
+
+def test_late_readings_change_the_accuracy_and_nothing_is_counted_twice(sqlite_store):
+    press = measured(sqlite_store, "Press", 70)
+    begin = datetime(2026, 6, 8, 15, tzinfo=UTC)
+    with sqlite_store.write() as connection:
+        forecasts.put(connection, press.id, to_us(begin), past(begin))
+        late = [{"machine_id": press.id, "start": to_us(begin), "energy_kwh": 0.0}]
+        gone = quarters.c.start == to_us(begin)
+        connection.execute(quarters.delete().where(gone))
+    outlook.issue(sqlite_store, NOW)
+    assert judged(sqlite_store, press)["hours"].tolist() == [23, 16]
+    with sqlite_store.write() as connection:
+        insert_new(connection, quarters, [row | {"covered_s": 900.0} for row in late])
+    outlook.issue(sqlite_store, NOW + timedelta(days=1))
+    again = judged(sqlite_store, press)
+    assert again[again["issued_at"] == to_us(begin)]["hours"].tolist() == [24, 16]
+    assert not again.duplicated(["issued_at", "horizon"]).any()
+
+
+def test_the_accuracy_of_a_forgotten_forecast_stays(sqlite_store):
+    press = measured(sqlite_store, "Press", 70)
+    begin = NOW - outlook.KEEP - timedelta(hours=1)
+    with sqlite_store.write() as connection:
+        forecasts.put(connection, press.id, to_us(begin), past(begin.replace(minute=0)))
+    outlook.issue(sqlite_store, NOW)
+    with sqlite_store.read() as connection:
+        assert to_us(begin) not in forecasts.kept(connection, press.id)
+    assert judged(sqlite_store, press)["hours"].tolist() == [24, 144]

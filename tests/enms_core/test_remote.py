@@ -10,10 +10,11 @@ import pytest
 from enms_core import remote
 from enms_core.client import Plant, connect
 from enms_core.engine import Engine
+from enms_core.forecasting.accuracy import Accuracy
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Unknown
 from enms_core.remote import RemotePlant
-from enms_core.store import energy, tokens
+from enms_core.store import energy, forecasts, tokens
 from enms_core.store.times import to_us
 from tests.app.api.conftest import database_url, served, settings  # noqa: F401 (fixtures)
 
@@ -188,6 +189,22 @@ def test_modes_and_repairs_are_the_same(near, far):
             plant.set_mode("Pump", "asleep")
         with pytest.raises(Unknown):
             plant.set_mode("Nobody", "idle")
+
+
+def test_how_good_forecasts_were_is_the_same(near, far):
+    columns = list(near.forecast_accuracy("Pump", START))
+    assert list(far.forecast_accuracy("Pump", START)) == columns
+    with near.store.write() as connection:
+        for day in range(3):
+            told = {"day 1": Accuracy(24, 1 / 3, None if day else 0.7, -0.1, 0.8, 0.95)}
+            at = START + pd.Timedelta(days=day)
+            forecasts.judge(connection, near.machine("Pump").id, to_us(at.to_pydatetime()), told)
+    for end in (None, START + pd.Timedelta("36h")):
+        mine, theirs = (p.forecast_accuracy("Pump", START, end) for p in (near, far))
+        same(mine, theirs)
+    assert len(mine) == 2
+    assert mine["issued_at"][0] == START
+    assert str(mine["issued_at"].dt.tz) == "Europe/Berlin"
 
 
 def test_a_backtest_is_the_same(near, far, rows):

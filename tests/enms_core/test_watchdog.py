@@ -6,14 +6,23 @@ import pytest
 
 from enms_core import jobs
 from enms_core.bus import Bell
+from enms_core.forecasting.accuracy import Accuracy
 from enms_core.ingest import ingest
 from enms_core.plant import Factory, Machine
 from enms_core.readings import COLUMNS
-from enms_core.store import Store, alerts, models, scores
+from enms_core.store import Store, alerts, forecasts, models, scores
 from enms_core.store import jobs as stored_jobs
 from enms_core.store.machines import add
 from enms_core.store.times import now_us
-from enms_core.watchdog import Arrivals, Clock, Quarantine, Watchdog, model_drift, silence
+from enms_core.watchdog import (
+    Arrivals,
+    Clock,
+    Quarantine,
+    Watchdog,
+    forecast_band,
+    model_drift,
+    silence,
+)
 
 SILENT = Bell(lambda: None)
 WORKS, NORD = Factory("Works"), Factory("Nord")
@@ -270,3 +279,61 @@ def test_a_model_that_errs_as_it_did_or_less_does_not(judged):
 
 def test_too_few_days_say_nothing(judged):
     assert judged([14.0] * 480, active_since=now_us() - 2 * 86_400_000_000) == []
+
+
+# -- forecasts -------------------------------------------------------------------------------------
+
+DAY_US = 86_400_000_000
+
+
+def forecast_days(connection, machine, days, coverage, mase=0.5):
+    """Keep how good the forecasts of so many days were."""
+    for day in range(1, days + 1):
+        found = Accuracy(24, 1.0, mase, 0.0, 0.8, coverage)
+        far = replace(found, coverage_95=0.95, hours=144)
+        told = {"day 1": found, "days 2-7": far}
+        forecasts.judge(connection, machine.id, now_us() - day * DAY_US, told)
+
+
+@pytest.mark.parametrize(
+    ("days", "coverage", "severity"),
+    [
+        (13, 0.5, None),
+        (14, 0.5, "warning"),
+        (14, 0.88, None),
+        (14, 0.99, None),
+        (20, 1.0, "info"),
+        (60, 0.7, "warning"),
+    ],
+)
+def test_a_band_that_holds_far_more_or_less_is_told(sqlite_store, days, coverage, severity):
+    with sqlite_store.write() as connection:
+        pump = add(connection, Machine("Pump", factory=WORKS))
+        forecast_days(connection, pump, days, coverage)
+        told = forecast_band(connection, pump, now_us())
+    assert [condition.severity for condition in told] == ([severity] if severity else [])
+    if told:
+        assert told[0].details["coverage_95"] == coverage
+        assert told[0].details["hours"] == min(days, 27) * 24
+
+
+def test_the_band_of_a_machine_at_rest_tells_nothing(sqlite_store):
+    with sqlite_store.write() as connection:
+        pump = add(connection, Machine("Pump", factory=WORKS))
+        forecast_days(connection, pump, 20, 1.0, mase=None)
+        assert forecast_band(connection, pump, now_us()) == []
+
+
+def test_a_band_is_told_once_and_when_it_holds_again(world, store, plant):
+    begun = now_us() - DAY_US
+    first = {"day 1": Accuracy(25 * 14, 1.0, 0.5, 0.0, 0.8, 0.5)}
+    with store.write() as connection:
+        forecasts.judge(connection, plant["Pump"].id, begun, first)
+    world.look()
+    world.look(3_700)
+    assert world.open == [("forecast_band", "Pump")]
+    with store.write() as connection:
+        again = {"day 1": replace(first["day 1"], coverage_95=0.95)}
+        forecasts.judge(connection, plant["Pump"].id, begun, again)
+    world.look(3_700)
+    assert world.open == []

@@ -7,8 +7,9 @@ import pytest
 
 from enms_core.engine import Engine
 from enms_core.events import TrainingProgress
+from enms_core.forecasting.accuracy import Accuracy
 from enms_core.store import events, forecasts, machines
-from enms_core.store.times import now_us
+from enms_core.store.times import now_us, to_us
 
 T = "2026-11-22T13:{:02d}:00+00:00"
 
@@ -365,3 +366,26 @@ def test_a_forecast_is_answered_or_why_there_is_none(rest, served):
     assert [row["mean"] for row in found] == [float(n) for n in range(26)]
     assert rest_of_it["next"] is None
     assert pd.Timestamp(found[0]["time"]) == hours[0]
+
+
+def test_how_good_forecasts_were_comes_page_by_page(rest, served):
+    assert rest.get("/forecast/accuracy").json()["field"] == "machine"
+    assert rest.get("/forecast/accuracy?machine=Nobody").json()["field"] == "machine"
+    assert rest.get("/forecast/accuracy?machine=Pump").json() == {"items": [], "next": None}
+    begun = to_us(pd.Timestamp(T.format(0)).to_pydatetime())
+    with served.server.plant.store.write() as connection:
+        pump = machines.find(connection, "Pump")
+        for day in range(3):
+            found = Accuracy(24, 1.5, None if day else 0.5, 0.01, 0.8, 0.95)
+            told = {"day 1": found, "days 2-7": found}
+            forecasts.judge(connection, pump.id, begun + day * 86_400_000_000, told)
+    asked = {"machine": "Pump", "limit": 4}
+    first = rest.get("/forecast/accuracy", params=asked).json()
+    last = rest.get("/forecast/accuracy", params={**asked, "cursor": first["next"]}).json()
+    found = first["items"] + last["items"]
+    assert (len(first["items"]), len(last["items"]), last["next"]) == (4, 2, None)
+    assert [row["horizon"] for row in found] == ["day 1", "days 2-7"] * 3
+    assert pd.Timestamp(found[0]["issued_at"]) == pd.Timestamp(T.format(0))
+    assert [row["mase"] for row in found] == [0.5, 0.5, None, None, None, None]
+    later = {"machine": "Pump", "start": "2026-11-24T00:00:00Z"}
+    assert len(rest.get("/forecast/accuracy", params=later).json()["items"]) == 2
