@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from enms_core.client import Plant, connect
+from enms_core.readings import Checked
 from enms_core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,12 @@ def settings_of(
 ) -> Settings:
     """Return the settings of a plant in that home, and what else is given, and nothing else."""
     return Settings.from_env({"ENMS_HOME": str(home), "ENMS_SOURCE": source, **env})
+
+
+def valid(rows: Sequence[tuple[str, str, int, float]]) -> Checked:
+    """Return readings (machine, metric, time in us, value) as they are when they were checked."""
+    machines, metrics, times, values = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
+    return Checked((machines, metrics, times, values), [])
 
 
 def wait_until(

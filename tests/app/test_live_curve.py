@@ -9,9 +9,9 @@ from app.models.plant_now import MachineNow, PlantNow
 from app.models.trace import Trace
 from app.views.chart import fitted
 from enms_core.plant import Machine
-from enms_core.readings import Checked
 from enms_core.store import machines as stored_machines
 from enms_core.store import readings, scores
+from tests.plants import valid
 
 S = 1_000_000
 T = 1_795_000_000_000_000
@@ -106,7 +106,7 @@ def filled(store):
             if name == "A":  # silent for five minutes
                 times = times[(times < T - 600 * S) | (times >= T - 300 * S)]
             rows = [(name, "power_kw", at, 10.0) for at in times.tolist()]
-            readings.add(connection, Checked(rows, []))
+            readings.add(connection, valid(rows))
             band = {"time": times, "expected": 9.0, "lower": 6.0, "upper": 12.0, "surprise": 0.1}
             scores.put(connection, ids[name], "power_kw", pd.DataFrame(band))
     traces = {i: Trace(metric="power_kw", day=0, until=0) for i in ids.values()}

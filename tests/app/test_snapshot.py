@@ -5,10 +5,10 @@ import pytest
 from app.models import snapshot
 from app.reader import Reader
 from enms_core.plant import Factory, Machine
-from enms_core.readings import Checked
 from enms_core.store import anomalies, energy, events, jobs, machines, readings
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.times import now_us, to_us
+from tests.plants import valid
 
 S = 1_000_000
 
@@ -50,7 +50,7 @@ def test_a_snapshot_holds_what_the_page_shows(store, press):
     times = [now - i * 5 * S for i in range(20)][::-1]
     rows = [("Press", "power_kw", int(at), 12.0) for at in times]
     with store.write() as connection:
-        readings.add(connection, Checked(rows, []))
+        readings.add(connection, valid(rows))
         energy.recompute(connection, press.id, "power_kw", np.array(times))
         jobs.add(connection, press.id, "baseline", "ana")
         anomalies.add(connection, kept(press, now - S))

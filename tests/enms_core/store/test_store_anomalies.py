@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from enms_core.readings import Checked
 from enms_core.store import anomalies, readings, scores
 from enms_core.store.anomalies import FOREVER, Anomaly
+from tests.plants import valid
 
 AT = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -34,7 +34,7 @@ def anomaly(machine, start=AT, **more):
 def put(store, machine, metric, values, start=AT):
     rows = [(machine.name, metric, start + n * MINUTE, v) for n, v in enumerate(values)]
     with store.write() as connection:
-        return readings.add(connection, Checked(rows, []))
+        return readings.add(connection, valid(rows))
 
 
 # -- anomalies -----------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from enms_core.readings import Checked
 from enms_core.store import energy, readings
 from enms_core.store.energy import HOLD_US, QUARTER_US, integrate
+from tests.plants import valid
 
 SECOND = 1_000_000
 DAY_US = 86_400 * SECOND
@@ -76,10 +76,9 @@ def test_integrate_nothing():
 def send(store, machine, sent, metric="power_kw"):
     """Store readings and recompute what they touch, as the engine does."""
     times = [t for t, _ in sent]
-    count, values = len(sent), [float(value) for _, value in sent]
-    columns = ([machine.name] * count, [metric] * count, list(map(int, times)), values)
+    rows = [(machine.name, metric, int(at), float(value)) for at, value in sent]
     with store.write() as connection:
-        readings.add(connection, Checked(columns, []))
+        readings.add(connection, valid(rows))
         energy.recompute(connection, machine.id, metric, np.array(times))
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from enms_core.meters import QUARTER_US, SHORTEST_US, SPREAD_US, repaired
 from enms_core.plant import REGISTER, REGISTER_POWER, Factory, Machine
-from enms_core.readings import Checked
 from enms_core.store import Store, energy, machines, meters, readings, schema
+from tests.plants import valid
 
 START = 1_780_000_000_000_000 // QUARTER_US * QUARTER_US
 SECOND = 1_000_000
@@ -25,7 +25,7 @@ def send(store, machine, sent):
     """Store registers and recompute what they touch, as the engine does."""
     rows = [(machine.name, REGISTER, int(at), float(value)) for at, value in sent]
     with store.write() as connection:
-        readings.add(connection, Checked(rows, []))
+        readings.add(connection, valid(rows))
         meters.recompute(connection, machine, np.array([at for at, *_ in sent]))
 
 
