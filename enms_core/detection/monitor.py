@@ -1,6 +1,7 @@
 """One machine's energy under watch: detector and episodes together, in order of arrival."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from enms_core.detection.episode import Episode, EpisodeTracker, Step
+from enms_core.detection.jumps import NONE, Jumps
 from enms_core.detection.score import Score
 from enms_core.detection.stream import StreamDetector
 
@@ -38,7 +40,7 @@ class Monitor:
     def __init__(self, metric: str, zone: str) -> None:
         self.metric = metric
         self.detector = StreamDetector(zone)
-        self.tracker = EpisodeTracker(metric=metric)
+        self.jumps, self.tracker = Jumps(), EpisodeTracker(metric=metric)
         self.model_id = ""
         self.last = -1
 
@@ -67,10 +69,15 @@ class Monitor:
             for at, value, score in zip(
                 (times / 1e6).tolist(), values.tolist(), _scores(scored), strict=True
             )
-            if (step := self.tracker.take(at, value, score)) is not None
+            if (step := self._step(at, value, score)) is not None
         ]
         band = scored.reset_index(drop=True).assign(time=times)
         return Judged(band, steps, int(late.min()) if len(late) else None)
+
+    def _step(self, at: float, value: float, score: Score) -> Step | None:
+        known = math.isfinite(value) and math.isfinite(score.expected)
+        jump = self.jumps.take(at, value, score.expected) if known else NONE
+        return self.tracker.take(at, value, score, jump)
 
     def adopt(self, model_id: str) -> None:
         """Begin with another model: what was learned of the residuals of the one before is gone."""
@@ -84,6 +91,7 @@ class Monitor:
             "last": self.last,
             "model_id": self.model_id,
             "detector": self.detector.to_json(),
+            "jumps": self.jumps.to_dict(),
             "tracker": self.tracker.to_json(),
         }
         return json.dumps(state)
@@ -95,6 +103,8 @@ class Monitor:
         monitor = cls(state["metric"], "UTC")
         monitor.last, monitor.model_id = state["last"], state["model_id"]
         monitor.detector = StreamDetector.from_json(state["detector"])
+        if "jumps" in state:
+            monitor.jumps = Jumps.from_dict(state["jumps"])
         monitor.tracker = EpisodeTracker.from_json(state["tracker"])
         return monitor
 

@@ -55,6 +55,11 @@ class Tails:
         self.counts += np.bincount(at, minlength=self.counts.size).reshape(self.counts.shape)
         self.rebuild()
 
+    def weigh(self, most: float) -> None:
+        """Let what was counted weigh as much as so many maxima at most, row by row."""
+        self.counts *= np.minimum(1.0, most / self.counts.sum(axis=1, keepdims=True))
+        self.rebuild()
+
     def forget(self, rows: slice) -> None:
         """Begin anew with these rows."""
         self.counts[rows] = self._prior()[rows]
