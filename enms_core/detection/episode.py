@@ -14,6 +14,7 @@ HOUR, WEEK = 3600.0, 7 * 86400.0
 HOLD = 3.0  # a reading stands for at most so many typical intervals
 CLEARLY_OUT = 1.0  # a plainly wrong reading lies so many band widths outside the band ...
 CLEARLY_OFF = 0.25  # ... and is off by this share of what was expected, or is usual
+SUDDEN = 0.5  # ... of which the last reading, if closer than a minute, had not yet this share
 GREW = 1.5  # an open episode is told again when its largest deviation has grown by this factor
 MINUTE = 60.0  # readings closer than this apart need so long to close an episode, and to open ...
 LASTING = 600.0  # ... one without a jump so long: what is expected may come minutes early or late
@@ -189,6 +190,7 @@ class EpisodeTracker:
         self._back = 0  # readings that are normal again
         self._told = 0.0  # the peak when the episode was last told
         self._usual = self._known = 0.0  # the mean size of readings, and seconds of it
+        self._off = 0.0  # how far the last reading was off
         self._jump: _Run | None = None  # what begins if the next reading stays there
 
     @property
@@ -221,6 +223,7 @@ class EpisodeTracker:
             return self._follow(seconds, value, score, held)
         opened = self._leap(seconds, value, score, jump, held)
         opened = self._suspect(seconds, value, score, held) if opened is None else opened
+        self._off = value - score.expected
         if closed is None and opened:
             return self._begin(opened)
         return closed
@@ -319,7 +322,9 @@ class EpisodeTracker:
         news = self._news(max(self._interval, MINUTE))
         if not outside or score.surprise < max(self.instant, news):
             return False
-        return self._matters(CLEARLY_OFF, value - score.expected, score)
+        off = value - score.expected
+        sudden = self._interval >= MINUTE or abs(off - self._off) >= SUDDEN * abs(off)
+        return sudden and self._matters(CLEARLY_OFF, off, score)
 
     def _matters(self, share: float, off: float, score: Score) -> bool:
         """Tell whether a deviation is this share of what was expected and of what is usual."""
@@ -356,7 +361,7 @@ class EpisodeTracker:
 
 
 _SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
-_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known")
+_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known", "_off")
 
 
 def _read_run(raw: dict[str, Any] | None) -> _Run | None:

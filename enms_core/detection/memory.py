@@ -30,7 +30,7 @@ from enms_core.detection.signals import (
 from enms_core.detection.tails import EDGES, Tails
 
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
-SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before
+SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before, at a new pace anew
 TAIL_MEMORY, AGEING = 56 * DAY, 1.0  # a younger series remembers its own age over AGEING
 GROUP = 12  # smoothed signals are judged by their maxima over so many readings
 LONGEST_SECONDS = 3.5 * DAY  # of a block, and ...
@@ -55,6 +55,7 @@ class Memory:
         self.trail, self.range, self.episodes = Trail.new(), Range(), Episodes()
         self.readings, self.step, self.last = 0, 0.0, NEVER
         self.repeats, self.switches, self.lowest = 0.0, 0, 0.0
+        self.paced = 0.0  # seconds elapsed when the pace changed
         self.rows = np.empty((4, 0))
         self.freeze()
 
@@ -72,7 +73,7 @@ class Memory:
             self._mute(STILL)
         if self.switches < SWITCHES:
             self._mute(STATE)
-        if self.profile.elapsed < SMOOTH_SECONDS:
+        if self.profile.elapsed - self.paced < SMOOTH_SECONDS:
             self._mute(SHORT, MIDDLE, LONG, VARIANCE, STATE)
         self.least = float(self.tables.scale.min())
         above, below = self.tails.table[:2]
@@ -213,6 +214,7 @@ class Memory:
         step = min(float(np.median(np.diff(block.at))), HOUR)
         if self.step and not 1.0 / OTHER_PACE < step / self.step < OTHER_PACE:
             self.tails.forget(slice(2, None))
+            self.paced = self.profile.elapsed
         self.step = step
 
     def to_dict(self) -> dict[str, Any]:
@@ -227,7 +229,7 @@ class Memory:
         """Read what `to_dict` wrote."""
         memory = cls(state["profile"]["seasonal"])
         for name in _PLAIN:
-            setattr(memory, name, state[name])
+            setattr(memory, name, state.get(name, getattr(memory, name)))
         memory.trail = Trail(**state["trail"])
         memory.range, memory.episodes = Range(**state["range"]), Episodes(**state["episodes"])
         memory.profile = Profile.from_dict(state["profile"])
@@ -237,7 +239,7 @@ class Memory:
         return memory
 
 
-_PLAIN = ("readings", "step", "last", "repeats", "switches", "lowest")
+_PLAIN = ("readings", "step", "last", "repeats", "switches", "lowest", "paced")
 
 
 def _handicaps() -> Floats:
