@@ -17,7 +17,7 @@ CLEARLY_OFF = 0.25  # ... and is off by this share of what was expected, or is u
 SUDDEN = 0.5  # ... of which the last reading, if closer than a minute, had not yet this share
 GREW = 1.5  # an open episode is told again when its largest deviation has grown by this factor
 MINUTE = 60.0  # readings closer than this apart need so long to close an episode, and to open ...
-LASTING = 600.0  # ... one without a jump so long: what is expected may come minutes early or late
+LASTING = 300.0  # ... one without a jump so long: what is expected may come minutes early or late
 WORTH = 0.05  # a jump is at least this share of what was expected, or is usual
 UNDONE = 0.5  # a jump is over when less than this share of it is left ...
 REMEMBERED = HOUR  # ... and after so long its level is no longer compared with that before it
@@ -142,7 +142,7 @@ class EpisodeTracker:
 
     One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same
     side and the largest is one that `false_alarms_per_month` normal readings exceed; where readings
-    are closer than a minute the first of them is ten minutes old. It opens at once on a reading of
+    are closer than a minute the first of them is five minutes old. It opens at once on a reading of
     `instant` or more that is plainly wrong: a band width outside the band and a quarter off. And
     it opens with the first reading after a jump so rare that stays where that went, whatever the
     width of the band; for an hour the level before the jump then says what to expect.

@@ -43,6 +43,7 @@ OTHER_PACE = 2.0  # readings that come faster or slower by this factor make othe
 NEVER = -1e18
 
 SIGNED_EDGES = np.concatenate([-EDGES[:0:-1], EDGES])
+SIGNED_STEPS = SIGNED_EDGES[1:] - SIGNED_EDGES[:-1]
 AT, LOCAL, VALUE, BASE = range(4)  # columns of the readings kept
 
 
@@ -57,6 +58,7 @@ class Memory:
         self.repeats, self.switches, self.lowest = 0.0, 0, 0.0
         self.paced = 0.0  # seconds elapsed when the pace changed
         self.rows = np.empty((4, 0))
+        self.fitted = np.empty(0)
         self.freeze()
 
     def freeze(self) -> None:
@@ -67,8 +69,9 @@ class Memory:
         if self.step:
             share = min(share, int(LONGEST_SECONDS / self.step))
         self.size = min(max(share // GROUP, 1) * GROUP, LONGEST_BLOCK)
-        sizes = self.tails.sizes_at(BAND)
-        self.above, self.below = sizes[::2], -sizes[1::2]
+        if self.tails.table is not self.fitted:
+            self._take_tails()
+        self.above, self.below = self.sizes[::2].copy(), -self.sizes[1::2]
         if self.repeats > RESTLESS:
             self._mute(STILL)
         if self.switches < SWITCHES:
@@ -76,8 +79,14 @@ class Memory:
         if self.profile.elapsed - self.paced < SMOOTH_SECONDS:
             self._mute(SHORT, MIDDLE, LONG, VARIANCE, STATE)
         self.least = float(self.tables.scale.min())
-        above, below = self.tails.table[:2]
+
+    def _take_tails(self) -> None:
+        self.fitted = self.tails.table
+        self.sizes = self.tails.sizes_at(BAND)
+        above, below = self.fitted[:2]
         self.single = np.concatenate([below[:0:-1], above])  # at SIGNED_EDGES
+        rises = (self.single[1:] - self.single[:-1]) / SIGNED_STEPS
+        self.steps = [*self.single.tolist(), float(self.single[-1])], [*rises.tolist(), 0.0]
 
     def _mute(self, *rows: int) -> None:
         for row in rows:
@@ -112,16 +121,16 @@ class Memory:
         """Place readings in the week."""
         at, local, value, base = rows
         coarse = self.step >= HOUR
-        hours = (local + (0.0 if coarse else 0.5 * self.step)) / HOUR
+        hours = local / HOUR if coarse else (local + 0.5 * self.step) / HOUR
         hour = np.floor(hours)
-        place = np.zeros(len(at)) if coarse else hours - hour - 0.5
+        place = None if coarse else hours - hour - 0.5
         slot = (hour.astype(np.int64) + MONDAY) % SLOTS
         return Block(at, value, value - base, slot, place)
 
     def complete(self, rows: Floats) -> None:
         """Learn a full block whose news are already told, and begin another one."""
         block = self.block(rows)
-        self._learn(block, *self._look(block)[2:])
+        self._learn(block, *self._look(block))
 
     def _extend(self, rows: Floats) -> Floats:
         """Score readings that fit into the open block, and learn it when it is full."""
@@ -135,7 +144,7 @@ class Memory:
         surprise = self._surprise(block, looked, *news)
         scores = self._scores(block, self.rows[BASE], centre, scale, surprise)
         if full:
-            self._learn(block, looked, trail)
+            self._learn(block, centre, scale, looked, trail)
         return scores[known:]
 
     def _look(self, block: Block) -> tuple[Floats, Floats, Floats, Trail]:
@@ -191,7 +200,9 @@ class Memory:
         self.lowest = float(block.value.min())
         self.tables = self.profile.tables()
 
-    def _learn(self, block: Block, looked: Floats, trail: Trail) -> None:
+    def _learn(
+        self, block: Block, centre: Floats, scale: Floats, looked: Floats, trail: Trail
+    ) -> None:
         """Learn a full block, and begin another one."""
         self.trail = trail
         if not self.ready:
@@ -201,17 +212,20 @@ class Memory:
         if self.ready:
             memory = min(TAIL_MEMORY, self.profile.elapsed / AGEING)
             self.tails.learn(_maxima(looked), math.exp(-spent / memory))
-        self.profile.learn(block, self.tables, self.step)
+        self.profile.learn(block, self.tables, centre, scale, self.step)
         gain = min(1.0, spent / min(self.profile.elapsed, TAIL_MEMORY))
-        self.repeats += gain * (float((looked[STILL] > 0.0).mean()) - self.repeats)
-        self.switches += int((looked[STATE] == 0.0).sum())
+        repeats = int(np.count_nonzero(looked[STILL])) / len(block)
+        self.repeats += gain * (repeats - self.repeats)
+        self.switches += len(block) - int(np.count_nonzero(looked[STATE]))
         self.lowest = min(self.lowest, float(block.value.min()))
         self.readings += len(block)
         self.rows = np.empty((4, 0))
         self.freeze()
 
     def _learn_pace(self, block: Block) -> None:
-        step = min(float(np.median(np.diff(block.at))), HOUR)
+        steps = np.sort(block.at[1:] - block.at[:-1])
+        middle = float(steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / 2.0
+        step = min(middle, HOUR)
         if self.step and not 1.0 / OTHER_PACE < step / self.step < OTHER_PACE:
             self.tails.forget(slice(2, None))
             self.paced = self.profile.elapsed
@@ -253,6 +267,6 @@ def _maxima(looked: Floats) -> list[Floats]:
     """Return the sizes to count, by row: a signal's above, then below."""
     single = looked[SINGLE]
     grouped = looked[1:].reshape(SIGNALS - 1, -1, GROUP)
-    above, below = grouped.max(axis=2).clip(min=0.0), (-grouped.min(axis=2)).clip(min=0.0)
+    above, below = np.maximum(grouped.max(axis=2), 0.0), np.maximum(-grouped.min(axis=2), 0.0)
     sides = [side for pair in zip(above, below, strict=True) for side in pair]
-    return [single.clip(min=0.0), (-single).clip(min=0.0), *sides]
+    return [np.maximum(single, 0.0), np.maximum(-single, 0.0), *sides]
