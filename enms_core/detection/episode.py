@@ -20,7 +20,7 @@ MINUTE = 60.0  # readings closer than this apart need so long to close an episod
 LASTING = 300.0  # ... one without a jump so long: what is expected may come minutes early or late
 WORTH = 0.05  # a jump is at least this share of what was expected, or is usual
 UNDONE = 0.5  # a jump is over when less than this share of it is left ...
-REMEMBERED = HOUR  # ... and after so long its level is no longer compared with that before it
+REMEMBERED = 4 * HOUR  # ... and after so long its level is no longer compared with that before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ class EpisodeTracker:
     are closer than a minute the first of them is five minutes old. It opens at once on a reading of
     `instant` or more that is plainly wrong: a band width outside the band and a quarter off. And
     it opens with the first reading after a jump so rare that stays where that went, whatever the
-    width of the band; for an hour the level before the jump then says what to expect.
+    width of the band; for four hours the level before the jump then says what to expect.
 
     It closes when `n` readings, seldom interrupted, are below `leave` again, or at its last reading
     when data were missing for three typical intervals and an hour. The reading after such a gap
@@ -191,6 +191,7 @@ class EpisodeTracker:
         self._told = 0.0  # the peak when the episode was last told
         self._usual = self._known = 0.0  # the mean size of readings, and seconds of it
         self._off = 0.0  # how far the last reading was off
+        self._left = (0.0, 0.0)  # height and time of a jump whose end was not seen
         self._jump: _Run | None = None  # what begins if the next reading stays there
 
     @property
@@ -220,7 +221,7 @@ class EpisodeTracker:
         self._known = min(self._known + held, WEEK)
         self._usual += held / max(self._known, 1.0) * (abs(value) - self._usual)
         if self._open:
-            return self._follow(seconds, value, score, held)
+            return self._follow(seconds, value, score, jump, held)
         opened = self._leap(seconds, value, score, jump, held)
         opened = self._suspect(seconds, value, score, held) if opened is None else opened
         self._off = value - score.expected
@@ -250,6 +251,7 @@ class EpisodeTracker:
         state = raw["state"]
         for name in _STATE:
             setattr(tracker, name, state.get(name, getattr(tracker, name)))
+        tracker._left = tuple(tracker._left)
         tracker._recent.extend(state["_recent"])
         tracker._run, tracker._jump = _read_run(state["_run"]), _read_run(state.get("_jump"))
         return tracker
@@ -271,9 +273,7 @@ class EpisodeTracker:
         kwh = _energy(self.metric, value - expected, held)
         return _Tally(1, value, expected, lower, upper, kwh)
 
-    def _leap(
-        self, at: float, value: float, score: Score, jump: Jump, held: float
-    ) -> _Run | None:
+    def _leap(self, at: float, value: float, score: Score, jump: Jump, held: float) -> _Run | None:
         """Return the episode that began with the last reading, if this one stays where that was."""
         run, self._jump = self._jump, None
         if run is not None:
@@ -283,7 +283,10 @@ class EpisodeTracker:
                 run.take(at, max(score.surprise, jump.surprise), off, part, odd=True)
                 return run
         _, height, before = jump
-        if jump.surprise >= self._news(self._interval) and self._matters(WORTH, height, score):
+        if jump.surprise < self._news(self._interval) or not self._matters(WORTH, height, score):
+            return None
+        left, since = self._left
+        if not (_undoes(height, left) and at - since <= WEEK):
             self._jump = run = _Run(1 if height > 0.0 else -1, at, at, jump=height, before=before)
             off, part = value - score.expected - before, self._part(value, score, held, before)
             run.take(at, max(score.surprise, jump.surprise), off, part, odd=True)
@@ -330,10 +333,14 @@ class EpisodeTracker:
         """Tell whether a deviation is this share of what was expected and of what is usual."""
         return abs(off) >= share * max(abs(score.expected), self._usual)
 
-    def _follow(self, at: float, value: float, score: Score, held: float) -> Step | None:
+    def _follow(
+        self, at: float, value: float, score: Score, jump: Jump, held: float
+    ) -> Step | None:
         run = self._run
         if run is None:
             return None
+        if _undoes(jump.height, run.jump):
+            run.jump = 0.0
         remembers = run.remembers(at)
         before = run.before if remembers else 0.0
         off = value - score.expected - before
@@ -354,6 +361,8 @@ class EpisodeTracker:
 
     def _close(self) -> Closed | None:
         run = self._run if self._open else None
+        if run:
+            self._left = (run.jump, run.start)
         self._run = self._jump = None
         self._open = False
         self._recent.clear()
@@ -361,7 +370,12 @@ class EpisodeTracker:
 
 
 _SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
-_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known", "_off")
+_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known", "_off", "_left")
+
+
+def _undoes(height: float, jump: float) -> bool:
+    """Tell whether a jump of this height goes back where another came from."""
+    return height * jump < 0.0 and UNDONE <= abs(height / jump) <= 1.0 / UNDONE
 
 
 def _read_run(raw: dict[str, Any] | None) -> _Run | None:

@@ -103,7 +103,9 @@ class Hours:
         """Learn the level at readings of the hours `at`, and the deviation where it is sure."""
         count = len(self.level)
         spent = step * np.bincount(at, minlength=count)
-        self._move(self.level, self.seen, spent, np.bincount(at, level - self.level[at], count), step)
+        self._move(
+            self.level, self.seen, spent, np.bincount(at, level - self.level[at], count), step
+        )
         off = (size - self.spread[at]) * sure
         spent = step * np.bincount(at, sure, count)
         self._move(self.spread, self.judged, spent, np.bincount(at, off, count), step)

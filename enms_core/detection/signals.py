@@ -59,7 +59,9 @@ def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats
     mean = _last(sums, LONGEST, len(z)) / LONGEST
     variance = _last(squares, LONGEST, len(z)) / LONGEST - mean * mean
     high = variance > 1.0
-    excess = np.where(_last(squares, WINDOWS[0], len(z)) / WINDOWS[0] < variance, 0.0, variance - 1.0)
+    excess = np.where(
+        _last(squares, WINDOWS[0], len(z)) / WINDOWS[0] < variance, 0.0, variance - 1.0
+    )
     out[VARIANCE] = np.where(high, excess, 1.0 - 1.0 / (np.maximum(variance, 0.0) + STEADY))
     still = _run(np.concatenate([[trail.value], block.value]), trail.still)
     on = block.y > level

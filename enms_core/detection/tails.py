@@ -131,7 +131,7 @@ def _beyond(counts: Floats, tail: Floats) -> Floats:
     seen /= seen[:, :1].copy()
     start = np.minimum(np.maximum((seen <= tail[:, None]).argmax(axis=1), 1), CELLS - 2)
     share = np.maximum(seen[np.arange(len(counts)), start], tail / 20)
-    in_tail = ALL >= start[:, None]
+    in_tail = start[:, None] <= ALL
     shape, scale = _pareto(counts * in_tail[:, :-1], EDGES[start], EDGES[start + 1])
     excess = np.maximum(EDGES - EDGES[start][:, None], 0.0)
     decay = np.log1p((shape / scale)[:, None] * excess) / -shape[:, None]

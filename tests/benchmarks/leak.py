@@ -68,7 +68,7 @@ def course(model: Model, end: datetime) -> Course:
     name, zone = [model.machine.name], model.machine.factory.timezone
     past = Simulator(SEED, history_faults(end)).readings(end - PAST, end, MINUTE, name)
     live = Simulator(SEED).readings(end, end + LIVE, FIVE_SECONDS, name)
-    wide = pd.concat([past, live]).pivot(index="time", columns="metric", values="value")
+    wide = pd.concat([past, live]).pivot_table(index="time", columns="metric", values="value")
     first = int(wide.index.searchsorted(pd.Timestamp(end)))
     baseline = EnergyBaseline().fit(*training_frame(model.machine, wide.iloc[:first]))
     expected = predict(Watch(model.machine, Monitor("power_kw", zone), baseline=baseline), wide)
@@ -100,9 +100,7 @@ def leaking(model: Model, times: np.ndarray, size: float) -> np.ndarray:
     return rows.loc[rows["metric"] == "power_kw", "value"].to_numpy()
 
 
-def delay(
-    monitor: Monitor, times: np.ndarray, power: np.ndarray, expected: np.ndarray
-) -> float:
+def delay(monitor: Monitor, times: np.ndarray, power: np.ndarray, expected: np.ndarray) -> float:
     """Return after how many seconds of the leak too much is told of."""
     singly = range(1, ONE_BY_ONE)
     edges = [0, *singly, *range(ONE_BY_ONE, len(times), BY_A_MINUTE), len(times)]
@@ -125,9 +123,7 @@ def kept(told: Told) -> bool:
     median, p90 = np.quantile(told.delays, [0.5, 0.9], method="lower")
     found = np.isfinite(told.delays).mean()
     false = told.false / told.days * 30
-    return bool(
-        median <= MEDIAN_S and p90 <= P90_S and found >= FOUND and false <= FALSE_A_MONTH
-    )
+    return bool(median <= MEDIAN_S and p90 <= P90_S and found >= FOUND and false <= FALSE_A_MONTH)
 
 
 def main() -> None:
