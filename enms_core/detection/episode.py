@@ -251,7 +251,8 @@ class EpisodeTracker:
         state = raw["state"]
         for name in _STATE:
             setattr(tracker, name, state.get(name, getattr(tracker, name)))
-        tracker._left = tuple(tracker._left)
+        height, since = tracker._left
+        tracker._left = height, since
         tracker._recent.extend(state["_recent"])
         tracker._run, tracker._jump = _read_run(state["_run"]), _read_run(state.get("_jump"))
         return tracker
@@ -283,7 +284,7 @@ class EpisodeTracker:
                 run.take(at, max(score.surprise, jump.surprise), off, part, odd=True)
                 return run
         _, height, before = jump
-        if jump.surprise < self._news(self._interval) or not self._matters(WORTH, height, score):
+        if jump.surprise < self._news or not self._matters(WORTH, height, score):
             return None
         left, since = self._left
         if not (_undoes(height, left) and at - since <= WEEK):
@@ -309,21 +310,22 @@ class EpisodeTracker:
             self._run = None
         least = LASTING if self._interval < MINUTE else 0.0
         lasting = odd and hits >= self.k and at - run.start >= least
-        # Readings closer than a minute say little more than those of every minute.
-        lasting = lasting and run.score >= self._news(max(self._interval, MINUTE))
+        lasting = lasting and run.score >= self._news
         return run if lasting or self._plainly_wrong(value, score) else None
 
-    def _news(self, interval: float) -> float:
-        """Return the surprise that normal readings exceed as seldom as is wanted."""
-        if not interval:
-            return math.inf
+    @property
+    def _news(self) -> float:
+        """The surprise that normal readings exceed as seldom as is wanted.
+
+        Readings closer than a minute say little more than those of every minute.
+        """
+        interval = max(self._interval or 0.0, MINUTE)
         return max(self.enter, surprise_for(self.false_alarms_per_month, interval))
 
     def _plainly_wrong(self, value: float, score: Score) -> bool:
         width = CLEARLY_OUT * (score.upper - score.lower)
         outside = value > score.upper + width or value < score.lower - width
-        news = self._news(max(self._interval, MINUTE))
-        if not outside or score.surprise < max(self.instant, news):
+        if not outside or score.surprise < max(self.instant, self._news):
             return False
         off = value - score.expected
         sudden = self._interval >= MINUTE or abs(off - self._off) >= SUDDEN * abs(off)

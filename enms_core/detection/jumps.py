@@ -16,14 +16,14 @@ from enms_core.detection.tails import EDGES, Tails
 
 BEFORE = 6  # readings
 GROUP = 12  # neighbouring jumps are alike: their maxima over so many readings are counted ...
-GROUPS = 60  # ... and learned so many at a time
+GROUPS = 20  # ... and learned so many at a time
 DAY = 86400.0
 WARM_SECONDS, MEMORY_SECONDS, UNIT_SECONDS = DAY, 28 * DAY, 7 * DAY
 FINE_SECONDS = 30.0  # readings farther apart are left to the smoothed signals
 HOLD = 3.0  # usual intervals: a longer one is a gap
 OTHER_PACE = 2.0  # readings faster or slower by this factor jump otherwise ...
-TRIAL = 5  # ... and after so many groups it is known how
-OTHER_WEIGHT = 100.0  # maxima; what was counted at another pace weighs no more
+TRIAL = 2  # ... and after so many groups it is known how
+OTHER_WEIGHT = 30.0  # maxima; what was counted at another pace weighs no more
 FINER = 0.5  # of the usual jump at least, until a day of faster readings has shown less
 TYPICAL = 2.0  # the usual jump, in units of the histogram
 LOUD = 3.0  # less surprising jumps count as none

@@ -102,19 +102,28 @@ class Hours:
     ) -> None:
         """Learn the level at readings of the hours `at`, and the deviation where it is sure."""
         count = len(self.level)
-        spent = step * np.bincount(at, minlength=count)
         self._move(
-            self.level, self.seen, spent, np.bincount(at, level - self.level[at], count), step
+            self.level,
+            self.seen,
+            at,
+            level - self.level[at],
+            step * np.bincount(at, minlength=count),
+            step,
         )
         off = (size - self.spread[at]) * sure
-        spent = step * np.bincount(at, sure, count)
-        self._move(self.spread, self.judged, spent, np.bincount(at, off, count), step)
+        self._move(self.spread, self.judged, at, off, step * np.bincount(at, sure, count), step)
 
-    def _move(self, mean: Floats, seen: Floats, spent: Floats, off: Floats, step: float) -> None:
+    def _move(
+        self,
+        mean: Floats,
+        seen: Floats,
+        at: Ints,
+        off: Floats,
+        spent: npt.NDArray[Any],
+        step: float,
+    ) -> None:
         np.minimum(seen + spent, np.maximum(self.memory, spent), out=seen)
-        off *= step
-        off /= np.maximum(seen, FLOOR)
-        mean += off
+        mean += step * np.bincount(at, off, len(mean)) / np.maximum(seen, FLOOR)
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return the state, for JSON."""

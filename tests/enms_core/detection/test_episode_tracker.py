@@ -111,7 +111,7 @@ def test_a_jump_opens_with_the_reading_after_it_if_that_stays():
     ("after", "jump"),
     [
         (20.2, Jump(9.0, 3.0, 0.0)),  # it fell back
-        (23.0, Jump(4.5, 3.0, 0.0)),  # too common: at 5 s four a month have 5.1
+        (23.0, Jump(4.0, 3.0, 0.0)),  # too common: four minutes a month have 4.03
         (20.8, Jump(9.0, 0.9, 0.0)),  # less than a twentieth
     ],
 )
