@@ -107,7 +107,7 @@ def test_a_leak_within_the_band_is_told_with_its_second_reading():
     values = 40.0 + slow + random.normal(0.0, 0.1, len(times))
     monitor, expected = Monitor("power_kw", "UTC"), np.full(len(times), 40.0)
     assert monitor.take(times, values, expected).steps == []
-    leak = values[-1] + 2.0
+    leak = values[-1] + 2.5
     at = times[-1] + step * np.arange(1, 3)
     first = monitor.take(at[:1], np.array([leak]), expected[:1])
     assert first.steps == []
@@ -116,4 +116,4 @@ def test_a_leak_within_the_band_is_told_with_its_second_reading():
     for it in (monitor, again):
         (opened,) = it.take(at[1:], np.array([leak]), expected[:1]).steps
         assert isinstance(opened, Opened)
-        assert opened.episode.delta == pytest.approx(2.0, abs=0.4)
+        assert opened.episode.delta == pytest.approx(2.5, abs=0.4)
