@@ -170,24 +170,19 @@ class Memory:
         scores: Floats = np.stack([surprise, expected, lower, upper], axis=1)
         return scores
 
-    def _of(self, signal: int, sizes: Floats) -> Floats:
-        """Return the surprise of values of a smoothed signal."""
-        above, below = self.tails.table[2 * signal : 2 * signal + 2]
-        low, high = np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
-        told: Floats = np.where(sizes < 0.0, low, high)
-        return told
-
     def _surprise(self, block: Block, looked: Floats, range_: Range, episodes: Episodes) -> Floats:
         """Return the largest surprise of all signals, an episode's told once."""
         if not self.ready:
             return np.zeros(len(block))
         surprise: Floats = np.interp(looked[SINGLE], SIGNED_EDGES, self.single)
         smooth = looked[1:]
-        loud = (smooth > self.above[1:, None]) | (smooth < self.below[1:, None])
-        for row in np.flatnonzero(loud.any(axis=1)).tolist():
-            where = np.flatnonzero(loud[row])
-            told = self._of(row + 1, smooth[row, where])
-            surprise[where] = np.maximum(surprise[where], told)
+        sides = smooth > self.above[1:, None], smooth < self.below[1:, None]
+        for side, loud in enumerate(sides):
+            for row in np.flatnonzero(loud.any(axis=1)).tolist():
+                where = np.flatnonzero(loud[row])
+                table = self.tails.table[2 * row + 2 + side]
+                told = np.interp(np.abs(smooth[row, where]), EDGES, table)
+                surprise[where] = np.maximum(surprise[where], told)
         for i in np.flatnonzero((block.y > range_.high) | (block.y < range_.low)).tolist():
             new = range_.surprise(float(block.y[i]), self.readings + i, self.least)
             surprise[i] = max(surprise[i], new)
