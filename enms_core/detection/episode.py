@@ -7,14 +7,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from enms_core.detection.jumps import NONE, Jump
 from enms_core.detection.score import Score, epoch_seconds, surprise_for
 
-HOUR = 3600.0
+HOUR, WEEK = 3600.0, 7 * 86400.0
 HOLD = 3.0  # a reading stands for at most so many typical intervals
 CLEARLY_OUT = 1.0  # a plainly wrong reading lies so many band widths outside the band ...
-CLEARLY_OFF = 0.25  # ... and is off by this share of what was expected
+CLEARLY_OFF = 0.25  # ... and is off by this share of what was expected, or is usual
+SUDDEN = 0.5  # ... of which the last reading, if closer than a minute, had not yet this share
 GREW = 1.5  # an open episode is told again when its largest deviation has grown by this factor
-LEAST_SECONDS = 60.0  # readings closer than this apart need so long to open or close an episode
+MINUTE = 60.0  # readings closer than this apart need so long to close an episode, and to open ...
+LASTING = 300.0  # ... one without a jump so long: what is expected may come minutes early or late
+WORTH = 0.05  # a jump is at least this share of what was expected, or is usual
+UNDONE = 0.5  # a jump is over when less than this share of it is left ...
+REMEMBERED = 4 * HOUR  # ... and after so long its level is no longer compared with that before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,12 @@ class _Run:
     peak: float = 0.0
     sure: _Tally | None = None
     since: _Tally | None = None
+    jump: float = 0.0  # its height where it began with one, and
+    before: float = 0.0  # how far readings were off before that
+
+    def remembers(self, at: float) -> bool:
+        """Tell whether the level before its jump still says what to expect."""
+        return self.jump != 0.0 and at - self.start <= REMEMBERED
 
     def take(self, at: float, score: float, deviation: float, part: _Tally, odd: bool) -> None:
         self.since = self.since or _Tally()
@@ -130,12 +142,15 @@ class EpisodeTracker:
     """Turns the scored readings of one series into episodes, one open at a time.
 
     One opens when `k` of the last `n` readings have a surprise of `enter` or more on the same
-    side, the first of them is a minute old and the largest is one that `false_alarms_per_month`
-    normal readings exceed, or at once on a reading of `instant` or more that
-    is plainly wrong: a band width outside the band and a quarter off. It closes when `n`
-    readings, seldom interrupted, are below `leave` again, or at its last reading when data were
-    missing for three typical intervals and an hour. The reading after such a gap closes it and
-    cannot open another.
+    side and the largest is one that `false_alarms_per_month` normal readings exceed; where readings
+    are closer than a minute the first of them is five minutes old. It opens at once on a reading of
+    `instant` or more that is plainly wrong: a band width outside the band and a quarter off. And
+    it opens with the first reading after a jump so rare that stays where that went, whatever the
+    width of the band; for four hours the level before the jump then says what to expect.
+
+    It closes when `n` readings, seldom interrupted, are below `leave` again, or at its last reading
+    when data were missing for three typical intervals and an hour. The reading after such a gap
+    closes it and cannot open another.
 
     >>> tracker, band = EpisodeTracker(), dict(expected=20.0, lower=18.0, upper=22.0)
     >>> quiet, loud = Score(0.3, **band), Score(9.0, **band)
@@ -175,6 +190,10 @@ class EpisodeTracker:
         self._open = False
         self._back = 0  # readings that are normal again
         self._told = 0.0  # the peak when the episode was last told
+        self._usual = self._known = 0.0  # the mean size of readings, and seconds of it
+        self._off = 0.0  # how far the last reading was off
+        self._left = (0.0, 0.0)  # height and time of a jump whose end was not seen
+        self._jump: _Run | None = None  # what begins if the next reading stays there
 
     @property
     def interval_s(self) -> float:
@@ -186,7 +205,9 @@ class EpisodeTracker:
         """The open episode so far, or None."""
         return self._run.episode() if self._run and self._open else None
 
-    def take(self, at: datetime | float, value: float, score: Score) -> Step | None:
+    def take(
+        self, at: datetime | float, value: float, score: Score, jump: Jump = NONE
+    ) -> Step | None:
         """Take the next reading and its score; tell whether an episode opened, grew or closed.
 
         Readings that were not scored, or are not later than the last one, tell nothing.
@@ -198,11 +219,21 @@ class EpisodeTracker:
         closed = self._close() if gone else None
         if not math.isfinite(score.expected):
             return closed
-        part = self._part(value, score, held)
+        self._known = min(self._known + held, WEEK)
+        self._usual += held / max(self._known, 1.0) * (abs(value) - self._usual)
         if self._open:
-            return self._follow(seconds, value, score, part)
-        opened = self._suspect(seconds, value, score, part, may_open=closed is None)
-        return closed or opened
+            return self._follow(seconds, value, score, jump, held)
+        opened = self._leap(seconds, value, score, jump, held)
+        opened = self._suspect(seconds, value, score, held) if opened is None else opened
+        self._off = value - score.expected
+        if closed is None and opened:
+            return self._begin(opened)
+        return closed
+
+    def _begin(self, run: _Run) -> Opened:
+        self._run, self._jump = run, None
+        self._open, self._back, self._told = True, 0, abs(run.peak)
+        return Opened(run.episode())
 
     def interrupt(self, because: str) -> Closed | None:
         """Close the open episode for a reason of its own; suspicions are forgotten."""
@@ -214,7 +245,8 @@ class EpisodeTracker:
         settings = {name: getattr(self, name) for name in _SETTINGS}
         state = {name: getattr(self, name) for name in _STATE}
         run = asdict(self._run) if self._run else None
-        state |= {"_recent": list(self._recent), "_run": run}
+        jump = asdict(self._jump) if self._jump else None
+        state |= {"_recent": list(self._recent), "_run": run, "_jump": jump}
         return json.dumps({"settings": settings, "state": state}, allow_nan=False)
 
     @classmethod
@@ -224,9 +256,11 @@ class EpisodeTracker:
         tracker = cls(**raw["settings"])
         state = raw["state"]
         for name in _STATE:
-            setattr(tracker, name, state[name])
+            setattr(tracker, name, state.get(name, getattr(tracker, name)))
+        height, since = tracker._left
+        tracker._left = height, since
         tracker._recent.extend(state["_recent"])
-        tracker._run = _read_run(state["_run"])
+        tracker._run, tracker._jump = _read_run(state["_run"]), _read_run(state.get("_jump"))
         return tracker
 
     def _held(self, at: float) -> tuple[float, bool]:
@@ -240,15 +274,33 @@ class EpisodeTracker:
         self._interval = min(gap, 2.0 * self._interval) if self._interval else gap
         return min(gap, longest), gap > max(longest, HOUR)
 
-    def _part(self, value: float, score: Score, held: float) -> _Tally:
-        off = value - score.expected
-        return _Tally(
-            1, value, score.expected, score.lower, score.upper, _energy(self.metric, off, held)
-        )
+    def _part(self, value: float, score: Score, held: float, before: float = 0.0) -> _Tally:
+        """Return what a reading adds; what was `before` a jump is expected, too."""
+        expected, lower, upper = (part + before for part in score[1:])
+        kwh = _energy(self.metric, value - expected, held)
+        return _Tally(1, value, expected, lower, upper, kwh)
 
-    def _suspect(
-        self, at: float, value: float, score: Score, part: _Tally, may_open: bool
-    ) -> Opened | None:
+    def _leap(self, at: float, value: float, score: Score, jump: Jump, held: float) -> _Run | None:
+        """Return the episode that began with the last reading, if this one stays where that was."""
+        run, self._jump = self._jump, None
+        if run is not None:
+            off = value - score.expected - run.before
+            if off * run.sign >= UNDONE * abs(run.jump):
+                part = self._part(value, score, held, run.before)
+                run.take(at, max(score.surprise, jump.surprise), off, part, odd=True)
+                return run
+        _, height, before = jump
+        if jump.surprise < self._news or not self._matters(WORTH, height, score):
+            return None
+        left, since = self._left
+        if not (_undoes(height, left) and at - since <= WEEK):
+            self._jump = run = _Run(1 if height > 0.0 else -1, at, at, jump=height, before=before)
+            off, part = value - score.expected - before, self._part(value, score, held, before)
+            run.take(at, max(score.surprise, jump.surprise), off, part, odd=True)
+        return None
+
+    def _suspect(self, at: float, value: float, score: Score, held: float) -> _Run | None:
+        """Return the episode that opens if enough readings are odd."""
         off = value - score.expected
         sign = 1 if off >= 0 else -1
         odd = score.surprise >= self.enter
@@ -258,16 +310,14 @@ class EpisodeTracker:
         if self._run is None:
             return None
         run = self._run
-        run.take(at, score.surprise, off, part, odd)
+        run.take(at, score.surprise, off, self._part(value, score, held), odd)
         hits = self._recent.count(run.sign)
         if not hits:
             self._run = None
-        lasting = odd and hits >= self.k and at - run.start >= LEAST_SECONDS
+        least = LASTING if self._interval < MINUTE else 0.0
+        lasting = odd and hits >= self.k and at - run.start >= least
         lasting = lasting and run.score >= self._news
-        if may_open and (lasting or self._plainly_wrong(value, score)):
-            self._open, self._back, self._told = True, 0, abs(run.peak)
-            return Opened(run.episode())
-        return None
+        return run if lasting or self._plainly_wrong(value, score) else None
 
     @property
     def _news(self) -> float:
@@ -275,27 +325,42 @@ class EpisodeTracker:
 
         Readings closer than a minute say little more than those of every minute.
         """
-        interval = max(self._interval or 0.0, LEAST_SECONDS)
+        interval = max(self._interval or 0.0, MINUTE)
         return max(self.enter, surprise_for(self.false_alarms_per_month, interval))
 
     def _plainly_wrong(self, value: float, score: Score) -> bool:
         width = CLEARLY_OUT * (score.upper - score.lower)
         outside = value > score.upper + width or value < score.lower - width
-        off = abs(value - score.expected) >= CLEARLY_OFF * abs(score.expected)
-        return score.surprise >= max(self.instant, self._news) and outside and off
+        if not outside or score.surprise < max(self.instant, self._news):
+            return False
+        off = value - score.expected
+        sudden = self._interval >= MINUTE or abs(off - self._off) >= SUDDEN * abs(off)
+        return sudden and self._matters(CLEARLY_OFF, off, score)
 
-    def _follow(self, at: float, value: float, score: Score, part: _Tally) -> Step | None:
+    def _matters(self, share: float, off: float, score: Score) -> bool:
+        """Tell whether a deviation is this share of what was expected and of what is usual."""
+        return abs(off) >= share * max(abs(score.expected), self._usual)
+
+    def _follow(
+        self, at: float, value: float, score: Score, jump: Jump, held: float
+    ) -> Step | None:
         run = self._run
         if run is None:
             return None
-        off = value - score.expected
-        odd = score.surprise >= self.leave and off * run.sign > 0
-        run.take(at, score.surprise, off, part, odd)
+        if _undoes(jump.height, run.jump):
+            run.jump = 0.0
+        remembers = run.remembers(at)
+        before = run.before if remembers else 0.0
+        off = value - score.expected - before
+        stays = remembers and off * run.sign >= UNDONE * abs(run.jump)
+        odd = stays or (score.surprise >= self.leave and off * run.sign > 0)
+        run.take(at, score.surprise, off, self._part(value, score, held, before), odd)
         if odd:
-            self._back = 0 if score.surprise >= self.enter else max(0, self._back - 2)
+            loud = stays or score.surprise >= self.enter
+            self._back = 0 if loud else max(0, self._back - 2)
         else:
             self._back += 1
-        if self._back >= self.n and at - run.end >= LEAST_SECONDS:
+        if self._back >= self.n and at - run.end >= MINUTE:
             return self._close()
         if abs(run.peak) >= GREW * self._told:
             self._told = abs(run.peak)
@@ -304,13 +369,21 @@ class EpisodeTracker:
 
     def _close(self) -> Closed | None:
         run = self._run if self._open else None
-        self._run, self._open = None, False
+        if run:
+            self._left = (run.jump, run.start)
+        self._run = self._jump = None
+        self._open = False
         self._recent.clear()
         return Closed(run.episode()) if run else None
 
 
 _SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
-_STATE = ("_last", "_interval", "_open", "_back", "_told")
+_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known", "_off", "_left")
+
+
+def _undoes(height: float, jump: float) -> bool:
+    """Tell whether a jump of this height goes back where another came from."""
+    return height * jump < 0.0 and UNDONE <= abs(height / jump) <= 1.0 / UNDONE
 
 
 def _read_run(raw: dict[str, Any] | None) -> _Run | None:

@@ -8,7 +8,7 @@ code.
 from bisect import bisect_right
 from copy import copy
 from datetime import datetime
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -44,7 +44,6 @@ SIGNED_LIST = SIGNED_EDGES.tolist()
 FARTHEST = SIGNED_LIST[-1]
 
 _new = tuple.__new__  # of a named tuple, without the detour over its arguments
-Steps = list[tuple[float, float, float]]  # start, surprise there, rise
 
 
 class Live:
@@ -112,7 +111,7 @@ class Live:
             for at, _, value, base in pending.T.tolist():
                 self.take(at, value, base)
 
-    def take(self, at: float, value: float, base: float) -> Score:
+    def take(self, at: float, value: float, base: float) -> Score:  # noqa: C901 - calls cost as much
         """Score a reading against `base` and what was learned, then learn it."""
         if at <= self.last:
             return self._late(at, value, base)
@@ -133,35 +132,16 @@ class Live:
             centre += self.slope * place
             scale += self.after * place if place > 0.0 else self.before * -place
         z = (y - centre) / scale
-        surprise = self._sums(z, self._single(z))
-        surprise = self._states(value, y, surprise)
-        if y > self.high or y < self.low:
-            surprise = max(surprise, self._new(y))
-        if surprise >= OPEN:
-            surprise = self.episodes.tell(self.number + len(rows) - 1, surprise)
-        expected = base + centre
-        lower, upper = expected + scale * self.lower, expected + scale * self.upper
-        if lower < 0.0 and self.nonnegative:
-            lower, expected, upper = 0.0, max(expected, 0.0), max(upper, 0.0)
-        if len(rows) == self.size:
-            self._close()
-        return _new(Score, (surprise, expected, lower, upper))
 
-    def memory_now(self) -> Memory:
-        """Return the memory with the readings of the open block."""
-        self.memory.rows = self._block()
-        self.memory.last = self.last
-        return self.memory
+        # the reading by itself
+        surprises, rises = self.steps
+        if -FARTHEST < z < FARTHEST:
+            step = bisect_right(SIGNED_LIST, z) - 1
+            surprise = rises[step] * (z - SIGNED_LIST[step]) + surprises[step]
+        else:
+            surprise = surprises[0 if z < 0.0 else -1]
 
-    def _single(self, z: float) -> float:
-        """Return the surprise of a reading by itself."""
-        if not -FARTHEST < z < FARTHEST:
-            return self.steps[0 if z < 0.0 else -1][1]
-        start, surprise, rise = self.steps[bisect_right(SIGNED_LIST, z) - 1]
-        return rise * (z - start) + surprise
-
-    def _sums(self, z: float, surprise: float) -> float:
-        """Return the largest surprise, now of what runs over several readings, too."""
+        # what runs over several readings
         sums, squares = self.sums, self.squares
         jump_low, jump_high, short_low, short_high, middle_low, middle_high = self.limits
         long_low, long_high, variance_low, variance_high = self.long_limits
@@ -189,10 +169,8 @@ class Live:
             variance > variance_high and (square - squares[BACK_SHORT]) / FIRST >= variance
         ):
             surprise = self._look(surprise, VARIANCE, variance_signal(variance))
-        return surprise
 
-    def _states(self, value: float, y: float, surprise: float) -> float:
-        """Return the largest surprise, now of standing still and of being on or off, too."""
+        # standing still, being on or off, never seen before
         if value == self.value:
             self.still += 1
             if self.still > self.above[STILL]:
@@ -207,7 +185,24 @@ class Live:
                 surprise = self._look(surprise, STATE, signal if on else -signal)
         else:
             self.on, self.state = on, 0
-        return surprise
+        if y > self.high or y < self.low:
+            surprise = max(surprise, self._new(y))
+        if surprise >= OPEN:
+            surprise = self.episodes.tell(self.number + len(rows) - 1, surprise)
+
+        expected = base + centre
+        lower, upper = expected + scale * self.lower, expected + scale * self.upper
+        if lower < 0.0 and self.nonnegative:
+            lower, expected, upper = 0.0, max(expected, 0.0), max(upper, 0.0)
+        if len(rows) == self.size:
+            self._close()
+        return _new(Score, (surprise, expected, lower, upper))
+
+    def memory_now(self) -> Memory:
+        """Return the memory with the readings of the open block."""
+        self.memory.rows = self._block()
+        self.memory.last = self.last
+        return self.memory
 
     def _look(self, surprise: float, signal: int, size: float) -> float:
         """Return the surprise, or that of a signal where it is larger."""
@@ -249,7 +244,7 @@ class Live:
         self.half = 0.5 * memory.step if self.fine else 0.0
         tables = memory.tables
         columns = tables.centre, tables.scale, tables.slope, tables.before, tables.after
-        self.hours = np.stack(columns, axis=1).tolist()
+        self.hours = list(zip(*(column.tolist() for column in columns), strict=True))
         self.above, below = memory.above.tolist(), memory.below.tolist()
         self.lower, self.upper = below[SINGLE], self.above[SINGLE]
         pairs = list(zip(below, self.above, strict=True))
@@ -259,7 +254,7 @@ class Live:
             *(variance_at(limit) for limit in pairs[VARIANCE]),
         )
         self.state_limits = -STATE_UNIT * below[STATE], STATE_UNIT * self.above[STATE]
-        self.steps = _steps(memory.single)
+        self.steps = memory.steps
         trail = memory.trail
         self.sums = list(accumulate(trail.clipped, initial=0.0))
         self.squares = list(accumulate((z * z for z in trail.clipped), initial=0.0))
@@ -281,10 +276,3 @@ class Live:
 
     def _block(self) -> Floats:
         return np.array(self.rows).reshape(-1, 4).T
-
-
-def _steps(table: Floats) -> Steps:
-    """Return where each step of a table starts, its surprise there, and how steep it is."""
-    ends = pairwise(zip(SIGNED_LIST, table.tolist(), strict=True))
-    steps = [(x, y, (up - y) / (end - x)) for (x, y), (end, up) in ends]
-    return [*steps, (FARTHEST, float(table[-1]), 0.0)]

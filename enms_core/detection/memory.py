@@ -30,7 +30,7 @@ from enms_core.detection.signals import (
 from enms_core.detection.tails import EDGES, Tails
 
 WARM_SECONDS, WARM_READINGS = DAY, 24  # nothing is surprising before
-SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before
+SMOOTH_SECONDS = 2 * DAY  # smoothed signals tell nothing before, at a new pace anew
 TAIL_MEMORY, AGEING = 56 * DAY, 1.0  # a younger series remembers its own age over AGEING
 GROUP = 12  # smoothed signals are judged by their maxima over so many readings
 LONGEST_SECONDS = 3.5 * DAY  # of a block, and ...
@@ -43,6 +43,7 @@ OTHER_PACE = 2.0  # readings that come faster or slower by this factor make othe
 NEVER = -1e18
 
 SIGNED_EDGES = np.concatenate([-EDGES[:0:-1], EDGES])
+SIGNED_STEPS = SIGNED_EDGES[1:] - SIGNED_EDGES[:-1]
 AT, LOCAL, VALUE, BASE = range(4)  # columns of the readings kept
 
 
@@ -55,7 +56,9 @@ class Memory:
         self.trail, self.range, self.episodes = Trail.new(), Range(), Episodes()
         self.readings, self.step, self.last = 0, 0.0, NEVER
         self.repeats, self.switches, self.lowest = 0.0, 0, 0.0
+        self.paced = 0.0  # seconds elapsed when the pace changed
         self.rows = np.empty((4, 0))
+        self.fitted = np.empty(0)
         self.freeze()
 
     def freeze(self) -> None:
@@ -66,17 +69,24 @@ class Memory:
         if self.step:
             share = min(share, int(LONGEST_SECONDS / self.step))
         self.size = min(max(share // GROUP, 1) * GROUP, LONGEST_BLOCK)
-        sizes = self.tails.sizes_at(BAND)
-        self.above, self.below = sizes[::2], -sizes[1::2]
+        if self.tails.table is not self.fitted:
+            self._take_tails()
+        self.above, self.below = self.sizes[::2].copy(), -self.sizes[1::2]
         if self.repeats > RESTLESS:
             self._mute(STILL)
         if self.switches < SWITCHES:
             self._mute(STATE)
-        if self.profile.elapsed < SMOOTH_SECONDS:
+        if self.profile.elapsed - self.paced < SMOOTH_SECONDS:
             self._mute(SHORT, MIDDLE, LONG, VARIANCE, STATE)
         self.least = float(self.tables.scale.min())
-        above, below = self.tails.table[:2]
+
+    def _take_tails(self) -> None:
+        self.fitted = self.tails.table
+        self.sizes = self.tails.sizes_at(BAND)
+        above, below = self.fitted[:2]
         self.single = np.concatenate([below[:0:-1], above])  # at SIGNED_EDGES
+        rises = (self.single[1:] - self.single[:-1]) / SIGNED_STEPS
+        self.steps = [*self.single.tolist(), float(self.single[-1])], [*rises.tolist(), 0.0]
 
     def _mute(self, *rows: int) -> None:
         for row in rows:
@@ -111,16 +121,16 @@ class Memory:
         """Place readings in the week."""
         at, local, value, base = rows
         coarse = self.step >= HOUR
-        hours = (local + (0.0 if coarse else 0.5 * self.step)) / HOUR
+        hours = local / HOUR if coarse else (local + 0.5 * self.step) / HOUR
         hour = np.floor(hours)
-        place = np.zeros(len(at)) if coarse else hours - hour - 0.5
+        place = None if coarse else hours - hour - 0.5
         slot = (hour.astype(np.int64) + MONDAY) % SLOTS
         return Block(at, value, value - base, slot, place)
 
     def complete(self, rows: Floats) -> None:
         """Learn a full block whose news are already told, and begin another one."""
         block = self.block(rows)
-        self._learn(block, *self._look(block)[2:])
+        self._learn(block, *self._look(block))
 
     def _extend(self, rows: Floats) -> Floats:
         """Score readings that fit into the open block, and learn it when it is full."""
@@ -134,7 +144,7 @@ class Memory:
         surprise = self._surprise(block, looked, *news)
         scores = self._scores(block, self.rows[BASE], centre, scale, surprise)
         if full:
-            self._learn(block, looked, trail)
+            self._learn(block, centre, scale, looked, trail)
         return scores[known:]
 
     def _look(self, block: Block) -> tuple[Floats, Floats, Floats, Trail]:
@@ -160,24 +170,19 @@ class Memory:
         scores: Floats = np.stack([surprise, expected, lower, upper], axis=1)
         return scores
 
-    def _of(self, signal: int, sizes: Floats) -> Floats:
-        """Return the surprise of values of a smoothed signal."""
-        above, below = self.tails.table[2 * signal : 2 * signal + 2]
-        low, high = np.interp(-sizes, EDGES, below), np.interp(sizes, EDGES, above)
-        told: Floats = np.where(sizes < 0.0, low, high)
-        return told
-
     def _surprise(self, block: Block, looked: Floats, range_: Range, episodes: Episodes) -> Floats:
         """Return the largest surprise of all signals, an episode's told once."""
         if not self.ready:
             return np.zeros(len(block))
         surprise: Floats = np.interp(looked[SINGLE], SIGNED_EDGES, self.single)
         smooth = looked[1:]
-        loud = (smooth > self.above[1:, None]) | (smooth < self.below[1:, None])
-        for row in np.flatnonzero(loud.any(axis=1)).tolist():
-            where = np.flatnonzero(loud[row])
-            told = self._of(row + 1, smooth[row, where])
-            surprise[where] = np.maximum(surprise[where], told)
+        sides = smooth > self.above[1:, None], smooth < self.below[1:, None]
+        for side, loud in enumerate(sides):
+            for row in np.flatnonzero(loud.any(axis=1)).tolist():
+                where = np.flatnonzero(loud[row])
+                table = self.tails.table[2 * row + 2 + side]
+                told = np.interp(np.abs(smooth[row, where]), EDGES, table)
+                surprise[where] = np.maximum(surprise[where], told)
         for i in np.flatnonzero((block.y > range_.high) | (block.y < range_.low)).tolist():
             new = range_.surprise(float(block.y[i]), self.readings + i, self.least)
             surprise[i] = max(surprise[i], new)
@@ -190,7 +195,9 @@ class Memory:
         self.lowest = float(block.value.min())
         self.tables = self.profile.tables()
 
-    def _learn(self, block: Block, looked: Floats, trail: Trail) -> None:
+    def _learn(
+        self, block: Block, centre: Floats, scale: Floats, looked: Floats, trail: Trail
+    ) -> None:
         """Learn a full block, and begin another one."""
         self.trail = trail
         if not self.ready:
@@ -200,19 +207,23 @@ class Memory:
         if self.ready:
             memory = min(TAIL_MEMORY, self.profile.elapsed / AGEING)
             self.tails.learn(_maxima(looked), math.exp(-spent / memory))
-        self.profile.learn(block, self.tables, self.step)
+        self.profile.learn(block, self.tables, centre, scale, self.step)
         gain = min(1.0, spent / min(self.profile.elapsed, TAIL_MEMORY))
-        self.repeats += gain * (float((looked[STILL] > 0.0).mean()) - self.repeats)
-        self.switches += int((looked[STATE] == 0.0).sum())
+        repeats = int(np.count_nonzero(looked[STILL])) / len(block)
+        self.repeats += gain * (repeats - self.repeats)
+        self.switches += len(block) - int(np.count_nonzero(looked[STATE]))
         self.lowest = min(self.lowest, float(block.value.min()))
         self.readings += len(block)
         self.rows = np.empty((4, 0))
         self.freeze()
 
     def _learn_pace(self, block: Block) -> None:
-        step = min(float(np.median(np.diff(block.at))), HOUR)
+        steps = np.sort(block.at[1:] - block.at[:-1])
+        middle = float(steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / 2.0
+        step = min(middle, HOUR)
         if self.step and not 1.0 / OTHER_PACE < step / self.step < OTHER_PACE:
             self.tails.forget(slice(2, None))
+            self.paced = self.profile.elapsed
         self.step = step
 
     def to_dict(self) -> dict[str, Any]:
@@ -227,7 +238,7 @@ class Memory:
         """Read what `to_dict` wrote."""
         memory = cls(state["profile"]["seasonal"])
         for name in _PLAIN:
-            setattr(memory, name, state[name])
+            setattr(memory, name, state.get(name, getattr(memory, name)))
         memory.trail = Trail(**state["trail"])
         memory.range, memory.episodes = Range(**state["range"]), Episodes(**state["episodes"])
         memory.profile = Profile.from_dict(state["profile"])
@@ -237,7 +248,7 @@ class Memory:
         return memory
 
 
-_PLAIN = ("readings", "step", "last", "repeats", "switches", "lowest")
+_PLAIN = ("readings", "step", "last", "repeats", "switches", "lowest", "paced")
 
 
 def _handicaps() -> Floats:
@@ -251,6 +262,6 @@ def _maxima(looked: Floats) -> list[Floats]:
     """Return the sizes to count, by row: a signal's above, then below."""
     single = looked[SINGLE]
     grouped = looked[1:].reshape(SIGNALS - 1, -1, GROUP)
-    above, below = grouped.max(axis=2).clip(min=0.0), (-grouped.min(axis=2)).clip(min=0.0)
+    above, below = np.maximum(grouped.max(axis=2), 0.0), np.maximum(-grouped.min(axis=2), 0.0)
     sides = [side for pair in zip(above, below, strict=True) for side in pair]
-    return [single.clip(min=0.0), (-single).clip(min=0.0), *sides]
+    return [np.maximum(single, 0.0), np.maximum(-single, 0.0), *sides]

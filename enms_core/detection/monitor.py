@@ -1,6 +1,7 @@
 """One machine's energy under watch: detector and episodes together, in order of arrival."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from enms_core.detection.episode import Episode, EpisodeTracker, Step
+from enms_core.detection.jumps import NONE, Jumps
 from enms_core.detection.score import Score
 from enms_core.detection.stream import StreamDetector
 from enms_core.modes import IDLE, QUIET, RUNNING, Modes, Names
@@ -46,7 +48,7 @@ class Monitor:
     def __init__(self, metric: str, zone: str) -> None:
         self.metric = metric
         self.detector, self.idle = StreamDetector(zone), StreamDetector(zone)
-        self.tracker = EpisodeTracker(metric=metric)
+        self.jumps, self.tracker = Jumps(), EpisodeTracker(metric=metric)
         self.model_id = ""
         self.last = -1
 
@@ -71,20 +73,20 @@ class Monitor:
         index = pd.to_datetime(times, unit="us", utc=True)
         base = None if expected is None else pd.Series(expected[in_order], index)
         known = modes or Modes.of()
-        scored = self._scored(
-            pd.Series(values, index, dtype=float), base, self.judged_as(times, known)
-        )
+        judged_as = self.judged_as(times, known)
+        scored = self._scored(pd.Series(values, index, dtype=float), base, judged_as)
         rows = zip(
             (times / 1e6).tolist(),
             values.tolist(),
             _scores(scored),
+            (judged_as == IDLE).tolist(),
             map(QUIET.get, known.at(times).tolist()),
             strict=True,
         )
         steps = [
             step
-            for at, value, score, why in rows
-            if (step := self.tracker.interrupt(why) if why else self.tracker.take(at, value, score))
+            for at, value, score, idle, why in rows
+            if (step := self.tracker.interrupt(why) if why else self._step(at, value, score, idle))
         ]
         band = scored.reset_index(drop=True).assign(time=times)
         return Judged(band, steps, int(late.min()) if len(late) else None)
@@ -112,6 +114,13 @@ class Monitor:
             scored.iloc[np.flatnonzero(idle)] = scores.to_numpy()
         return scored
 
+    def _step(self, at: float, value: float, score: Score, is_idle: bool) -> Step | None:
+        known = math.isfinite(value) and math.isfinite(score.expected)
+        jump = self.jumps.take(at, value, score.expected) if known else NONE
+        if is_idle and jump.height < 0.0:  # less than idle is no fault
+            jump = NONE
+        return self.tracker.take(at, value, score, jump)
+
     def adopt(self, model_id: str) -> None:
         """Begin with another model: what was learned of the residuals of the one before is gone."""
         self.model_id = model_id
@@ -125,6 +134,7 @@ class Monitor:
             "model_id": self.model_id,
             "detector": self.detector.to_json(),
             "idle": self.idle.to_json(),
+            "jumps": self.jumps.to_dict(),
             "tracker": self.tracker.to_json(),
         }
         return json.dumps(state)
@@ -138,6 +148,8 @@ class Monitor:
         monitor.detector = StreamDetector.from_json(state["detector"])
         if "idle" in state:  # it is not in a state of before there were modes
             monitor.idle = StreamDetector.from_json(state["idle"])
+        if "jumps" in state:
+            monitor.jumps = Jumps.from_dict(state["jumps"])
         monitor.tracker = EpisodeTracker.from_json(state["tracker"])
         return monitor
 

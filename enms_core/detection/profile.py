@@ -49,7 +49,7 @@ class Block:
     value: Floats
     y: Floats  # the value, less what was expected of it
     slot: Ints  # hour of the week
-    place: Floats  # in that hour, -0.5 to 0.5
+    place: Floats | None  # in that hour, -0.5 to 0.5; None for readings of whole hours
 
     def __len__(self) -> int:
         return len(self.at)
@@ -70,6 +70,8 @@ class Tables:
     def at(self, block: Block) -> tuple[Floats, Floats]:
         """Return centre and scale for every reading."""
         slot, place = block.slot, block.place
+        if place is None:
+            return self.centre[slot], self.scale[slot]
         centre = self.centre[slot] + self.slope[slot] * place
         edge = np.where(place > 0.0, self.after[slot], self.before[slot])
         return centre, self.scale[slot] + edge * np.abs(place)
@@ -99,12 +101,28 @@ class Hours:
         self, at: Ints, level: Floats, size: Floats, sure: npt.NDArray[np.bool_], step: float
     ) -> None:
         """Learn the level at readings of the hours `at`, and the deviation where it is sure."""
-        self._move(self.level, self.seen, at, level - self.level[at], step)
-        self._move(self.spread, self.judged, at[sure], (size - self.spread[at])[sure], step)
+        count = len(self.level)
+        self._move(
+            self.level,
+            self.seen,
+            at,
+            level - self.level[at],
+            step * np.bincount(at, minlength=count),
+            step,
+        )
+        off = (size - self.spread[at]) * sure
+        self._move(self.spread, self.judged, at, off, step * np.bincount(at, sure, count), step)
 
-    def _move(self, mean: Floats, seen: Floats, at: Ints, off: Floats, step: float) -> None:
-        spent = step * np.bincount(at, minlength=len(mean))
-        seen[:] = np.minimum(seen + spent, np.maximum(self.memory, spent))
+    def _move(
+        self,
+        mean: Floats,
+        seen: Floats,
+        at: Ints,
+        off: Floats,
+        spent: npt.NDArray[Any],
+        step: float,
+    ) -> None:
+        np.minimum(seen + spent, np.maximum(self.memory, spent), out=seen)
         mean += step * np.bincount(at, off, len(mean)) / np.maximum(seen, FLOOR)
 
     def to_dict(self) -> dict[str, list[float]]:
@@ -142,23 +160,31 @@ class Profile:
 
     def tables(self) -> Tables:
         """Return what to expect by hour of the week."""
-        days = self.days.levels(0.0)[HOUR_OF_DAY]
-        week = self.weeks.levels(days)
-        guesses = self.levels[:, None] + np.stack([np.zeros(SLOTS), days, week])
+        guesses = np.zeros((3, SLOTS))
+        guesses[1] = self.days.levels(0.0)[HOUR_OF_DAY]
+        guesses[2] = self.weeks.levels(guesses[1])
+        guesses += self.levels[:, None]
         centre = self._weights() @ guesses
         slope = _minmod(centre)
-        before = EDGE_SHARE * np.abs(centre - 0.5 * slope - (centre + 0.5 * slope)[PREVIOUS])
+        half = 0.5 * slope
+        before = EDGE_SHARE * np.abs(centre - half - (centre + half)[PREVIOUS])
         doubt = self._doubt(centre)
         scale = self._scale() + doubt
         after = before[NEXT]
         return Tables(guesses, centre, slope, scale, before, after, doubt == 0.0)
 
-    def learn(self, block: Block, tables: Tables, step: float) -> None:
-        """Learn a block of which each reading stands for `step` seconds."""
+    def learn(
+        self, block: Block, tables: Tables, centre: Floats, scale: Floats, step: float
+    ) -> None:
+        """Learn a block of which each reading stands for `step` seconds.
+
+        `centre` and `scale` are those that the tables say for it.
+        """
         spent = step * len(block)
         self.elapsed += spent
-        centre, scale = tables.at(block)
-        flat = block.y - tables.slope[block.slot] * block.place
+        flat = block.y
+        if block.place is not None:
+            flat = flat - tables.slope[block.slot] * block.place
         off = flat - tables.guesses[:, block.slot]
         wide = math.inf if self.elapsed <= DAY else 1.0  # on the first day all is news
         size = np.minimum(np.abs(block.y - centre), wide * SCALE_CLIP * scale)
@@ -167,20 +193,22 @@ class Profile:
         self._learn_whole(block, off[0], size[tables.sure[block.slot]], spent, wide)
 
     def _learn_errors(self, off: Floats, spent: float) -> None:
-        size = np.log(np.abs(off) + LEAST_ERROR * self.spread + FLOOR).mean(axis=1)
+        size = np.abs(off)
+        size += LEAST_ERROR * self.spread + FLOOR
+        size = np.log(size, out=size).sum(axis=1) / size.shape[1]
         self.errors += min(1.0, spent / min(self.elapsed, ERROR_MEMORY)) * (size - self.errors)
 
     def _learn_whole(
         self, block: Block, off: Floats, size: Floats, spent: float, wide: float
     ) -> None:
         limit = wide * LEVEL_CLIP * (self.spread + FLOOR)
-        drift = float(off.clip(-limit, limit).mean())
+        drift = _mean(np.minimum(np.maximum(off, -limit), limit))
         self.levels[0] += min(1.0, spent / min(self.elapsed, LEVEL_MEMORY)) * drift
         gain = min(1.0, spent / min(self.elapsed, SCALE_MEMORY))
-        self.spread += gain * (float(size.mean()) - self.spread) if len(size) else 0.0
+        self.spread += gain * (_mean(size) - self.spread) if len(size) else 0.0
         magnitude = np.minimum(np.abs(block.value), 4.0 * self.size or np.inf)
-        self.size += gain * (float(magnitude.mean()) - self.size)
-        steps = np.abs(np.diff(block.y))
+        self.size += gain * (_mean(magnitude) - self.size)
+        steps = np.abs(block.y[1:] - block.y[:-1])
         finest = float(steps[steps > 0.0].min(initial=np.inf))
         self.quantum = min(self.quantum or np.inf, finest) if finest < np.inf else self.quantum
 
@@ -190,10 +218,10 @@ class Profile:
         for guess, hours, at in ((1, self.days, slot % 24), (2, self.weeks, slot)):
             known = hours.seen[at] >= KNOWN
             most = np.where(known, limit, limit + FIRST_CLIP * self.size)
-            error = off[guess].clip(-most, most)
+            error = np.minimum(np.maximum(off[guess], -most), most)
             mixed = tables.guesses[guess] - self.levels[guess]
             hours.learn(at, mixed[slot] + error, size, known & tables.sure[slot], step)
-            drift = float(np.where(known, error, 0.0).mean())
+            drift = _mean(error * known)
             self.levels[guess] += -math.expm1(-step * len(slot) / DRIFT_MEMORY) * drift
 
     def _weights(self) -> Floats:
@@ -212,6 +240,8 @@ class Profile:
     def _doubt(self, centre: Floats) -> Floats:
         """Return what to add for hours of a kind of day not met before: how much hours differ."""
         met = self.weeks.seen.reshape(7, 24).copy()
+        if met.min() >= KNOWN:
+            return np.zeros(SLOTS)
         met[WORKDAYS] = met[WORKDAYS].max(axis=0)
         doubt: Floats = np.where(
             met.ravel() < KNOWN, DOUBT * np.abs(centre - centre.mean()).mean(), 0.0
@@ -239,9 +269,14 @@ class Profile:
 _PLAIN = ("seasonal", "spread", "size", "quantum", "elapsed")
 
 
+def _mean(values: Floats) -> float:
+    return float(np.add.reduce(values)) / len(values)
+
+
 def _minmod(centre: Floats) -> Floats:
     """Return the smaller of the rises to both neighbours, zero where they differ in sign."""
-    rise, fall = centre - centre[PREVIOUS], centre[NEXT] - centre
+    rise = centre - centre[PREVIOUS]
+    fall = rise[NEXT]
     smaller = np.where(np.abs(rise) < np.abs(fall), rise, fall)
     return np.where(rise * fall > 0.0, smaller, 0.0)
 

@@ -46,7 +46,7 @@ class Trail:
 
 def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats, Trail]:
     """Return every signal for every reading (signals, readings), and the trail they leave."""
-    clipped = z.clip(-CLIP, CLIP)
+    clipped = np.minimum(np.maximum(z, -CLIP), CLIP)
     both = np.concatenate([trail.clipped, clipped])
     sums, squares = _running(both), _running(both * both)
     out = np.empty((SIGNALS, len(z)))
@@ -54,12 +54,15 @@ def signals(block: Block, z: Floats, level: float, trail: Trail) -> tuple[Floats
     out[JUMP] = z - _last(sums[:-1], WINDOWS[0], len(z)) / WINDOWS[0]
     for row, window, unit in zip((SHORT, MIDDLE, LONG), WINDOWS, UNITS, strict=True):
         out[row] = unit * _last(sums, window, len(z))
-    for row in (MIDDLE, LONG):
-        out[row] = np.where(_supported(out[SHORT], out[row]), out[row], 0.0)
+    longer = out[MIDDLE : LONG + 1]
+    longer *= (out[SHORT] - longer) * longer >= 0.0  # as `supported` says
     mean = _last(sums, LONGEST, len(z)) / LONGEST
     variance = _last(squares, LONGEST, len(z)) / LONGEST - mean * mean
-    calm = (variance > 1.0) & (_last(squares, WINDOWS[0], len(z)) / WINDOWS[0] < variance)
-    out[VARIANCE] = np.where(calm, 0.0, _variance(variance))
+    high = variance > 1.0
+    excess = np.where(
+        _last(squares, WINDOWS[0], len(z)) / WINDOWS[0] < variance, 0.0, variance - 1.0
+    )
+    out[VARIANCE] = np.where(high, excess, 1.0 - 1.0 / (np.maximum(variance, 0.0) + STEADY))
     still = _run(np.concatenate([[trail.value], block.value]), trail.still)
     on = block.y > level
     state = _run(np.concatenate([[trail.on], on]), trail.state)
@@ -87,20 +90,11 @@ def supported(short: float, mean: float) -> bool:
     return short <= mean if mean < 0.0 else short >= mean
 
 
-def _supported(short: Floats, mean: Floats) -> npt.NDArray[np.bool_]:
-    return np.where(mean < 0.0, short <= mean, short >= mean)
-
-
 def variance_signal(variance: float) -> float:
     """Return how far variance is above one, or below: then the steadiness, negative."""
     if variance > 1.0:
         return variance - 1.0
     return 1.0 - 1.0 / (max(variance, 0.0) + STEADY)
-
-
-def _variance(variance: Floats) -> Floats:
-    low = 1.0 - 1.0 / (variance.clip(min=0.0) + STEADY)
-    return np.where(variance > 1.0, variance - 1.0, low)
 
 
 def variance_at(signal: float) -> float:

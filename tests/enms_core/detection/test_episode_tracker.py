@@ -1,8 +1,10 @@
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from enms_core.detection import Changed, Closed, EpisodeTracker, Opened, Score
+from enms_core.detection.jumps import NONE, Jump
 
 BAND = {"expected": 20.0, "lower": 18.0, "upper": 22.0}
 
@@ -74,12 +76,75 @@ def test_gap_closes_at_the_last_reading():
     assert tracker.episode is None
 
 
-def test_five_second_readings_need_a_minute():
-    steps = run(EpisodeTracker(), [QUIET] * 5 + [HIGH] * 10, step=5.0)
+def test_five_second_readings_need_five_minutes():
+    steps = run(EpisodeTracker(), [QUIET] * 5 + [HIGH] * 60, step=5.0)
     assert steps == []
-    (opened,) = run(EpisodeTracker(), [QUIET] * 5 + [HIGH] * 14, step=5.0)
+    (opened,) = run(EpisodeTracker(), [QUIET] * 5 + [HIGH] * 62, step=5.0)
     assert opened.episode.started_at == datetime.fromtimestamp(25, UTC)
-    assert opened.episode.readings == 13
+    assert opened.episode.readings == 61
+
+
+# -- jumps ------------------------------------------------------------------------------------
+
+STEADY = Score(0.3, **BAND)
+
+
+def jumping(tracker, values, jumps, start=0.0):
+    """Feed values five seconds apart; `jumps` are those at some of them, by place."""
+    told = (
+        tracker.take(start + 5.0 * i, value, STEADY, jumps.get(i, NONE))
+        for i, value in enumerate(values)
+    )
+    return [step for step in told if step is not None]
+
+
+def test_a_jump_opens_with_the_reading_after_it_if_that_stays():
+    tracker = EpisodeTracker()
+    (opened,) = jumping(tracker, [19.0] * 5 + [22.0, 22.0], {5: Jump(6.0, 3.0, -1.0)})
+    assert opened.episode.started_at == datetime.fromtimestamp(25, UTC)
+    assert (opened.episode.readings, opened.episode.score) == (2, 6.0)
+    assert (opened.episode.expected, opened.episode.lower, opened.episode.delta) == (19, 17, 3)
+    assert opened.episode.delta_kwh == pytest.approx(3.0 * 10 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("after", "jump"),
+    [
+        (20.2, Jump(9.0, 3.0, 0.0)),  # it fell back
+        (23.0, Jump(4.0, 3.0, 0.0)),  # too common: four minutes a month have 4.03
+        (20.8, Jump(9.0, 0.9, 0.0)),  # less than a twentieth
+    ],
+)
+def test_not_every_jump_opens(after, jump):
+    assert jumping(EpisodeTracker(), [20.0] * 5 + [23.0] + [after] * 20, {5: jump}) == []
+
+
+def test_the_level_before_a_jump_is_remembered_for_hours():
+    tracker = EpisodeTracker()
+    hours = [20.0] * 5 + [23.0] * (3 * 720)
+    (opened,) = jumping(tracker, hours, {5: Jump(6.0, 3.0, 0.0)})
+    assert tracker.episode.delta_kwh == pytest.approx(9.0, rel=0.01)
+    back = jumping(tracker, [20.0] * 13, {0: Jump(6.0, -3.0, 3.0)}, start=5.0 * len(hours))
+    assert [type(step) for step in back] == [Closed]
+    assert back[0].episode.started_at == opened.episode.started_at
+
+
+def test_after_hours_only_the_band_counts_and_a_jump_back_is_no_news():
+    tracker = EpisodeTracker()
+    hours = [20.0] * 5 + [23.0] * (5 * 720)
+    opened, closed = jumping(tracker, hours, {5: Jump(6.0, 3.0, 0.0)})
+    lasted = closed.episode.ended_at - opened.episode.started_at
+    assert lasted.total_seconds() == 4 * 3600
+    end = 5.0 * len(hours)
+    assert jumping(tracker, [20.0] * 9, {0: Jump(6.0, -3.0, 3.0)}, start=end) == []
+    (other,) = jumping(tracker, [12.0] * 9, {0: Jump(6.0, -8.0, 0.0)}, start=end + 45)
+    assert other.episode.sign == -1
+
+
+def test_what_creeps_is_not_plainly_wrong_at_once():
+    fast, slow = [QUIET] * 9 + [(60.0, 9.0)], [QUIET] * 9 + [(20.0 + i, 9.0) for i in range(40)]
+    assert len(run(EpisodeTracker(), fast, step=5.0)) == 1
+    assert run(EpisodeTracker(), slow, step=5.0) == []
 
 
 def test_energy_is_summed_and_other_metrics_cost_nothing():
@@ -106,6 +171,26 @@ def test_json_round_trip_at_every_reading():
         kept = EpisodeTracker.from_json(kept.to_json())
     assert steps == run(EpisodeTracker(k=2, n=4), readings)
     assert len(steps) == 4
+
+
+def test_json_round_trip_within_a_jump():
+    values = [20.0] * 5 + [23.0] * 8 + [20.0] * 20
+    jumps = {5: Jump(6.0, 3.0, 0.0), 13: Jump(6.0, -3.0, 3.0)}
+    kept, steps = EpisodeTracker(), []
+    for i, value in enumerate(values):
+        steps += jumping(kept, [value], {0: jumps.get(i, NONE)}, start=5.0 * i)
+        kept = EpisodeTracker.from_json(kept.to_json())
+    assert steps == jumping(EpisodeTracker(), values, jumps)
+    assert [type(step) for step in steps] == [Opened, Closed]
+
+
+def test_a_state_from_before_jumps_is_read():
+    tracker = EpisodeTracker()
+    run(tracker, [HIGH] * 3)
+    raw = json.loads(tracker.to_json())
+    for name in ("_jump", "_usual", "_known", "_off", "_left"):
+        del raw["state"][name]
+    assert EpisodeTracker.from_json(json.dumps(raw)).episode == tracker.episode
 
 
 @pytest.mark.parametrize("bad", [{"k": 6}, {"k": 0}, {"leave": 5.0}, {"instant": 1.0}])

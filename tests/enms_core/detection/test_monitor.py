@@ -97,3 +97,23 @@ def test_another_model_forgets_the_residuals_only(week):
     assert set(monitor.detector.memories_) == {"values", "residuals"}
     monitor.adopt("next")
     assert (monitor.model_id, set(monitor.detector.memories_)) == ("next", {"values"})
+
+
+def test_a_leak_within_the_band_is_told_with_its_second_reading():
+    random = np.random.default_rng(8)
+    step = 5_000_000
+    times = np.arange(3 * 17_280, dtype=np.int64) * step
+    slow = 3.0 * np.sin(2 * np.pi * times / 1e6 / 21_600)  # what the model does not know
+    values = 40.0 + slow + random.normal(0.0, 0.1, len(times))
+    monitor, expected = Monitor("power_kw", "UTC"), np.full(len(times), 40.0)
+    assert monitor.take(times, values, expected).steps == []
+    leak = values[-1] + 2.5
+    at = times[-1] + step * np.arange(1, 3)
+    first = monitor.take(at[:1], np.array([leak]), expected[:1])
+    assert first.steps == []
+    assert leak < first.band["upper"].iloc[0]
+    again = Monitor.from_json(monitor.to_json())
+    for it in (monitor, again):
+        (opened,) = it.take(at[1:], np.array([leak]), expected[:1]).steps
+        assert isinstance(opened, Opened)
+        assert opened.episode.delta == pytest.approx(2.5, abs=0.4)

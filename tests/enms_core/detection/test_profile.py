@@ -12,13 +12,18 @@ def block(hours, y):
     return Block(np.asarray(hours) * HOUR, y, y, slot, np.zeros(len(y)))
 
 
+def learn(profile, readings):
+    tables = profile.tables()
+    profile.learn(readings, tables, *tables.at(readings), HOUR)
+
+
 def learned(level_at, weeks, *, seasonal=True, noise=0.5):
     profile = Profile(seasonal)
     hours = np.arange(weeks * SLOTS)
     y = np.array([level_at(h % 24, h // 24 % 7) for h in hours]) + rng.normal(0, noise, len(hours))
     profile.start(y[:12])
     for day in hours.reshape(-1, 24):
-        profile.learn(block(day, y[day]), profile.tables(), HOUR)
+        learn(profile, block(day, y[day]))
     return profile
 
 
@@ -48,7 +53,7 @@ def test_a_quiet_hour_has_a_narrow_scale():
     y = 20.0 + rng.normal(size=len(hours)) * np.where(loud, 5.0, 0.5)
     profile.start(y[:12])
     for day in hours.reshape(-1, 24):
-        profile.learn(block(day, y[day]), profile.tables(), HOUR)
+        learn(profile, block(day, y[day]))
     scale = profile.tables().scale.reshape(7, 24)
     assert scale[:, 10].mean() > 3.0 * scale[:, 2].mean()
 
@@ -58,7 +63,7 @@ def test_the_first_weekend_is_met_with_doubt():
     y = np.array([work(h % 24, h // 24) for h in hours]) + rng.normal(0, 0.5, len(hours))
     profile.start(y[:12])
     for day in hours.reshape(-1, 24):
-        profile.learn(block(day, y[day]), profile.tables(), HOUR)
+        learn(profile, block(day, y[day]))
     scale = profile.tables().scale
     assert scale[5 * 24 + 10] > 3.0 * scale[4 * 24 + 10]
 
@@ -68,7 +73,7 @@ def test_a_wild_reading_moves_little_but_the_first_day_is_believed():
     before = profile.tables().centre
     wild = np.full(24, 20.0)
     wild[5] = 1e9
-    profile.learn(block(np.arange(24), wild), profile.tables(), HOUR)
+    learn(profile, block(np.arange(24), wild))
     assert np.abs(profile.tables().centre - before).max() < 3.0
 
 

@@ -280,3 +280,18 @@ def test_a_state_of_an_older_format_is_learned_anew():
     again = StreamDetector.from_json(old)
     assert again.zone == ZONE
     pd.testing.assert_frame_equal(again.score(load), StreamDetector(ZONE).score(load))
+
+
+def test_at_a_new_pace_smoothed_signals_keep_silent_for_two_days():
+    fine = plant(20, 5, seed=12)
+    history, live = fine.iloc[: 16 * 17280 : 12], fine.iloc[16 * 17280 :]
+    detector = StreamDetector(ZONE)
+    detector.score(history)
+    known = json.loads(detector.to_json())["memories"]["values"]
+    assert known["paced"] == 0.0
+    detector.score(live.iloc[:17280])
+    memory = detector.memories_["values"]
+    assert memory.paced > 15 * 86400
+    assert np.isinf(memory.above[2:6]).all()  # means of 6, 24 and 72, and variance
+    detector.score(live.iloc[17280:])
+    assert np.isfinite(memory.above[2:6]).all()
