@@ -107,6 +107,11 @@ class PlantNow(param.Parameterized):
         """The time zone that comes first."""
         return zone(self.factory.timezone)
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the clocks of the shown machines differ: then a time names its zone."""
+        return len({machine.factory.timezone for machine in self.machines}) > 1
+
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """Take what the store holds; live values that are newer stay."""
         self._snapshot = snapshot
