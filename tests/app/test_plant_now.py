@@ -177,7 +177,8 @@ def test_the_worst_open_anomaly_gives_the_state(plant):
             label=label,
         )
 
-    plant.take_anomalies([found("warning"), found("critical", "resolved"), found("info")])
+    settled = found("critical", label="expected")
+    plant.take_anomalies([found("warning"), found("critical", "resolved"), found("info"), settled])
     assert row(plant).state == "warning"
     assert row(plant, "m2").state == "normal"
     plant.take_anomalies([found("critical")])
