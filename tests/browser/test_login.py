@@ -138,7 +138,7 @@ def test_a_viewer_looks_at_an_anomaly_and_cannot_say_what_it_was(basic, page):
     expect(page.locator(".said")).to_contain_text("one must be an analyst", timeout=60_000)
     expect(page.locator(".figures")).to_be_visible()
     for hook in (".choice", ".label-save button", ".acknowledge-button button"):
-        expect(page.locator(hook)).to_have_count(0)
+        expect(page.locator(hook)).to_be_hidden()
 
 
 def test_a_provider_of_logins_lets_in(oauth, page):
