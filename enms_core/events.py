@@ -139,7 +139,8 @@ class SystemAlert(Event, channel="system.alert", fact=("alert_type", "fingerprin
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "state", "at")):
-    """An anomaly changed its state; `state` is open, acknowledged or resolved."""
+    """An anomaly changed its state, or a person labelled it; `state` is open, acknowledged or
+    resolved, `label` true, false or expected, and None where the state changed."""
 
     anomaly_id: str
     machine_id: str
@@ -147,6 +148,7 @@ class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "stat
     by: str
     at: Time
     note: str = ""
+    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Who may: people and programs have a role, and a role may do what those before it may.
 
-viewer reads; analyst also trains, acknowledges, reports and sends readings; admin also adds
+viewer reads; analyst also trains, acknowledges, labels, reports and sends readings; admin also adds
 machines, activates models and gives rights.
 """
 

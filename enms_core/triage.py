@@ -53,7 +53,8 @@ def act(connection: Connection, anomaly_id: str, action: str, by: str, note: str
 def label(connection: Connection, anomaly_id: str, label: str, by: str, note: str = "") -> Envelope:
     """Say what an anomaly was, and tell it: true, false, or expected (then why); raise Unknown.
 
-    The newest word counts. The state stays as it is.
+    The newest word counts. The state stays as it is: it says what is done about an anomaly, the
+    label what it was. One labelled false or expected needs nobody's attention, open or not.
     """
     if label not in LABELS:
         raise ValueError(f"label {label!r} is unknown; it must be one of {', '.join(LABELS)}")
@@ -61,10 +62,12 @@ def label(connection: Connection, anomaly_id: str, label: str, by: str, note: st
         raise ValueError("note must say why it was to be expected, such as stocktaking")
     anomaly = anomalies.get(connection, anomaly_id)
     anomalies.put_label(connection, anomaly_id, label, note[:LONGEST_NOTE], by, now_us())
-    return _tell(connection, anomaly, by, f"Labelled {label}. {note}".strip())
+    return _tell(connection, anomaly, by, note, label)
 
 
-def _tell(connection: Connection, anomaly: Anomaly, by: str, note: str) -> Envelope:
+def _tell(
+    connection: Connection, anomaly: Anomaly, by: str, note: str, label: str | None = None
+) -> Envelope:
     update = AnomalyUpdated(
         anomaly_id=anomaly.id,
         machine_id=anomaly.machine_id,
@@ -72,6 +75,7 @@ def _tell(connection: Connection, anomaly: Anomaly, by: str, note: str) -> Envel
         by=by,
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         note=note[:LONGEST_NOTE],
+        label=label,
     )
     told = events.record(connection, update)
     assert told is not None  # its time makes it a fact of its own

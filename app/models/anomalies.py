@@ -1,15 +1,12 @@
 """The anomalies worth a look: the open ones, the worst first, then those that ended lately."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime
 
 import param
 
 from app.models.plant_now import SEVERITIES
 from app.models.snapshot import Found, Snapshot
 from enms_core.events import AnomalyDetected, AnomalyUpdated, Envelope
-from enms_core.store.times import to_us
 
 SHOWN = 8
 FILLED = 4  # with what ended lately, if no more is open
@@ -38,29 +35,35 @@ class RecentAnomalies(param.Parameterized):
             if isinstance(event, AnomalyDetected):
                 self._found.setdefault(event.anomaly_id, Found.of_event(event))
             elif isinstance(event, AnomalyUpdated) and event.anomaly_id in self._found:
-                self._found[event.anomaly_id] = _changed(self._found[event.anomaly_id], event)
+                self._found[event.anomaly_id] = self._found[event.anomaly_id].changed(event)
+
+    def get(self, anomaly_id: str) -> Found | None:
+        """Return an anomaly, None where it is neither open nor of lately."""
+        return self._found.get(anomaly_id)
 
     @property
     def all_open(self) -> list[Found]:
-        """Every open anomaly, whatever is shown: the worst first, of those the newest."""
-        return _worst_first(one for one in self._found.values() if one.is_open)
+        """Every anomaly that needs attention, shown or not: the worst first, then the newest."""
+        return _worst_first(one for one in self._found.values() if one.needs_attention)
 
     @property
     def open(self) -> list[Found]:
-        """The open anomalies of the shown machines."""
+        """Those of the shown machines that need attention."""
         return [one for one in self.all_open if self._is_shown(one)]
 
     @property
     def rows(self) -> list[Found]:
-        """What the list shows: all that is open, filled up with what ended last."""
-        ended = [one for one in self._found.values() if not one.is_open and self._is_shown(one)]
+        """What the list shows: what needs attention, what lasts, and filled up what ended last."""
+        shown = [one for one in self._found.values() if self._is_shown(one)]
+        settled = _worst_first(one for one in shown if one.is_open and one.is_settled)
+        ended = [one for one in shown if not one.is_open]
         ended.sort(key=lambda one: one.ended_at or one.started_at, reverse=True)
-        opened = self.open[:SHOWN]
+        opened = [*self.open, *settled][:SHOWN]
         return [*opened, *ended[: max(0, FILLED - len(opened))]]
 
     @property
     def hidden(self) -> int:
-        """How many open anomalies the list has no room for."""
+        """How many that need attention the list has no room for."""
         return max(0, len(self.open) - SHOWN)
 
     @property
@@ -73,7 +76,7 @@ class RecentAnomalies(param.Parameterized):
         """Return the anomalies of these machines that last or ended after then, the worst first."""
         wanted = set(machine_ids)
         found = [one for one in self._found.values() if one.machine_id in wanted]
-        return _worst_first(one for one in found if one.is_open or (one.ended_at or 0) > since_us)
+        return _worst_first(one for one in found if one.lasts or (one.ended_at or 0) > since_us)
 
     def _is_shown(self, one: Found) -> bool:
         return self.machine_ids is None or one.machine_id in self.machine_ids
@@ -84,9 +87,3 @@ def _worst_first(found: Iterable[Found]) -> list[Found]:
     return sorted(
         found, key=lambda one: (SEVERITIES.index(one.severity), one.started_at), reverse=True
     )
-
-
-def _changed(one: Found, event: AnomalyUpdated) -> Found:
-    if event.state != "resolved":
-        return replace(one, state=event.state)
-    return replace(one, state=event.state, ended_at=to_us(datetime.fromisoformat(event.at)))

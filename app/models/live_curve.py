@@ -106,8 +106,8 @@ def history(connection: Connection, traces: Mapping[str, Trace], span: Span, end
         frame = frame[list(COLUMNS)] * trace.to_kw
         frames.append(_averaged(frame, span) if span.is_averaged else frame)
     if len(frames) == 1:
-        return _points(with_gaps(frames[0]))
-    return _points(_plant(frames, np.arange(start_us, end_us, span.step_us)))
+        return as_points(with_gaps(frames[0]))
+    return as_points(_plant(frames, np.arange(start_us, end_us, span.step_us)))
 
 
 def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -127,6 +127,15 @@ def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     ends = (index[after - 1] + little).append(index[after] - little)
     breaks = pd.DataFrame(np.nan, index=ends, columns=frame.columns)
     return pd.concat([frame, breaks]).sort_index() if len(after) else frame
+
+
+def as_points(frame: pd.DataFrame) -> Points:
+    """Return a frame of COLUMNS by time as what a chart draws."""
+    times = times_us(frame) / 1000
+    return {
+        "time": times.tolist(),
+        **{name: frame[name].astype(float).tolist() for name in COLUMNS},
+    }
 
 
 def _averaged(frame: pd.DataFrame, span: Span) -> pd.DataFrame:
@@ -173,14 +182,6 @@ def _summed(
         "expected": level,
         "lower": level - below,
         "upper": level + above,
-    }
-
-
-def _points(frame: pd.DataFrame) -> Points:
-    times = times_us(frame) / 1000
-    return {
-        "time": times.tolist(),
-        **{name: frame[name].astype(float).tolist() for name in COLUMNS},
     }
 
 

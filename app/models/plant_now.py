@@ -107,6 +107,11 @@ class PlantNow(param.Parameterized):
         """The time zone that comes first."""
         return zone(self.factory.timezone)
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the clocks of the shown machines differ: then a time names its zone."""
+        return len({machine.factory.timezone for machine in self.machines}) > 1
+
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """Take what the store holds; live values that are newer stay."""
         self._snapshot = snapshot
@@ -133,10 +138,10 @@ class PlantNow(param.Parameterized):
                 self._expected[update.machine_id] = (at, expected, lower, upper)
 
     def take_anomalies(self, found: Iterable[Found]) -> None:
-        """Take the anomalies: the worst open one gives a machine its state."""
+        """Take the anomalies: the worst that needs attention gives a machine its state."""
         worst: dict[str, str] = {}
         for one in found:
-            if one.is_open:
+            if one.needs_attention:
                 severities = (worst.get(one.machine_id, "info"), one.severity)
                 worst[one.machine_id] = max(severities, key=SEVERITIES.index)
         self._severity = worst

@@ -1,7 +1,7 @@
 """What the store held at one moment: read once per process, shared by all sessions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from app.models.trace import Trace
-from enms_core.events import AnomalyDetected
+from enms_core.events import AnomalyDetected, AnomalyUpdated
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, anomalies, energy, events, jobs, models, readings
+from enms_core.store.anomalies import SETTLING
 from enms_core.store.jobs import Job
 from enms_core.store.machines import all_machines
 from enms_core.store.times import from_us, to_us
@@ -26,15 +27,22 @@ class Found:
     id: str
     machine_id: str
     machine: str
+    metric: str
     severity: str
     state: str
     value: float
     expected: float
+    lower: float
+    upper: float
     delta_kwh: float
     delta_cost: float
     started_at: int
     ended_at: int | None
     reason: str
+    model_version: int | None = None
+    label: str | None = None
+    label_note: str | None = None
+    labelled_by: str | None = None
 
     @classmethod
     def of_event(cls, event: AnomalyDetected) -> "Found":
@@ -43,21 +51,64 @@ class Found:
             id=event.anomaly_id,
             machine_id=event.machine_id,
             machine=event.machine,
+            metric=event.metric,
             severity=event.severity,
             state="open",
             value=event.value,
             expected=event.expected,
+            lower=event.lower,
+            upper=event.upper,
             delta_kwh=event.delta_kwh,
             delta_cost=event.delta_cost,
             started_at=to_us(datetime.fromisoformat(event.started_at)),
             ended_at=None,
             reason=event.reason,
+            model_version=event.model_version,
         )
+
+    @classmethod
+    def of_row(cls, row: Mapping[Any, Any]) -> "Found":
+        """Return the anomaly in a row of `enms_core.store.anomalies.table`."""
+        known = {name: _known(row[name]) for name in cls.__dataclass_fields__}
+        for name in ("started_at", "ended_at"):
+            known[name] = known[name] and to_us(known[name].to_pydatetime())
+        version = known["model_version"]
+        return cls(**known | {"model_version": None if version is None else int(version)})
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody should still look at it."""
+        """Whether it is not resolved."""
         return self.state != "resolved"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not over."""
+        return self.is_open and self.ended_at is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a person said that there is nothing to see to: a false alarm, or expected."""
+        return self.label in SETTLING
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether somebody should still look at it."""
+        return self.is_open and not self.is_settled
+
+    def changed(self, event: AnomalyUpdated) -> "Found":
+        """Return it as it is after somebody acted or labelled it."""
+        if event.label is not None:
+            return replace(
+                self,
+                state=event.state,
+                label=event.label,
+                label_note=event.note,
+                labelled_by=event.by,
+            )
+        if event.state == "resolved":
+            at = to_us(datetime.fromisoformat(event.at))
+            return replace(self, state=event.state, ended_at=at)
+        return replace(self, state=event.state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +208,9 @@ def _found(connection: Connection) -> tuple[Found, ...]:
     ]
     rows = chain.from_iterable(table.to_dict("records") for table in tables)
     unique = {row["id"]: row for row in rows}
-    return tuple(_as_found(row) for row in unique.values())
+    return tuple(Found.of_row(row) for row in unique.values())
 
 
-def _as_found(row: Mapping[Any, Any]) -> Found:
-    ended = row["ended_at"]
-    plain = {k: row[k] for k in Found.__dataclass_fields__ if k not in ("started_at", "ended_at")}
-    return Found(
-        **plain,
-        started_at=to_us(row["started_at"].to_pydatetime()),
-        ended_at=None if pd.isna(ended) else to_us(ended.to_pydatetime()),
-    )
+def _known(value: Any) -> Any:
+    """Return a value of a row, None where pandas has a mark for nothing."""
+    return None if value is pd.NaT or value != value else value

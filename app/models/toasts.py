@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from app.models.words import counted
+from app.models.words import LABELS, counted
 from enms_core.events import (
     AnomalyDetected,
     AnomalyUpdated,
@@ -86,6 +86,9 @@ class Toasts:
 
 
 def _of_change(event: AnomalyUpdated) -> Toast | None:
+    if event.label is not None:
+        title = f"{event.by} said of an anomaly: {LABELS[event.label].lower()}"
+        return Toast(kind="info", title=title, text=event.note)
     if event.state == "open":
         return None
     return Toast(kind="info", title=f"Anomaly {event.state}", text=event.note)

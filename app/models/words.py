@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from enms_core.store.times import from_us
 
 NOTHING = "\N{EN DASH}"
+LABELS = {"true": "True", "false": "False alarm", "expected": "Expected"}
 LARGEST_PERCENT = 300  # beyond, a percentage says less than the amount
 
 
@@ -97,6 +98,58 @@ def clock(us: int, zone: ZoneInfo, now_us: int) -> str:
     days = (now.date() - at.date()).days
     time = f"{at:%H:%M}"
     return time if days == 0 else f"{at:%a} {time}" if 0 < days < 6 else f"{_day(at)} {time}"
+
+
+def span(start: int, end: int | None, zone: ZoneInfo, now_us: int) -> str:
+    """Return from when to when, the day once where it is the same; no end where there is none.
+
+    >>> hour = 3_600_000_000
+    >>> span(13 * hour, 15 * hour, ZoneInfo("Europe/Berlin"), 40 * hour)
+    'Thu 14:00 to 16:00'
+    >>> span(13 * hour, 25 * hour, ZoneInfo("Europe/Berlin"), 60 * hour)
+    'Thu 14:00 to Fri 02:00'
+    """
+    first = clock(start, zone, now_us)
+    if end is None:
+        return first
+    days = {from_us(us).astimezone(zone).date() for us in (start, end)}
+    last = clock(end, zone, end if len(days) == 1 else now_us)
+    return f"{first} to {last}"
+
+
+def zone_name(us: int, zone: ZoneInfo) -> str:
+    """Return what the clock of a site is called at a time.
+
+    >>> zone_name(0, ZoneInfo("Europe/Berlin")), zone_name(0, ZoneInfo("America/New_York"))
+    ('CET', 'EST')
+    """
+    return f"{from_us(us).astimezone(zone):%Z}"
+
+
+def duration(us: int) -> str:
+    """Return how long something lasted, in its two largest units.
+
+    >>> [duration(s * 1_000_000) for s in (5, 480, 25_140, 183_600)]
+    ['5 s', '8 min', '6 h 59 min', '2 d 3 h']
+    """
+    seconds = us // 1_000_000
+    parts = []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length)
+        parts.append((count, unit))
+    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    shown = parts[first : first + 2] if first < 2 else parts[first : first + 1]
+    return " ".join(f"{count} {unit}" for count, unit in shown if count or len(shown) == 1)
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign.
+
+    >>> signed(3.456, 1), signed(0.0, 1)
+    ('+3.5', '0.0')
+    """
+    text = f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"+{text}" if value > 0 else text
 
 
 def counted(number: int, one: str, many: str) -> str:

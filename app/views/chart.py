@@ -19,6 +19,8 @@ from bokeh.plotting import figure
 
 from app.models.live_curve import COLUMNS, Points
 from app.views.theme import DARK, LIGHT
+from enms_core.plant import Factory, zone
+from enms_core.store.times import from_us
 
 ROOM = 0.012  # behind the newest point
 SHADE = 0.15  # how dark an interval is
@@ -62,13 +64,17 @@ class Chart:
         )
         self._window, self._powers = (0.0, 1.0), (0.0, 10.0)
         self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=10)
+        self._hover = HoverTool(
+            mode="vline", tooltips=_tooltips("kW"), formatters={"@time": "datetime"}
+        )
         self.figure = self._figure()
         self._glyphs = self._draw()
         self.paint(dark=dark)
 
-    def load(self, points: Points, *, offset_ms: float) -> None:
-        """Show these points instead of the others."""
+    def load(self, points: Points, *, offset_ms: float, unit: str = "kW") -> None:
+        """Show these points instead of the others; their values are in that unit."""
         self.offset_ms = offset_ms
+        self._hover.tooltips = _tooltips(unit)
         self._line.data = self._columns(points)
         self._mark_last()
 
@@ -200,7 +206,8 @@ class Chart:
             x_offset="offset",
             y_offset=4,
         )
-        plot.add_tools(_hover(measured))
+        self._hover.renderers = [measured]
+        plot.add_tools(self._hover)
         return [band, expected, measured, dot]
 
     def _mark_last(self) -> None:
@@ -240,15 +247,16 @@ def _ticks() -> DatetimeTickFormatter:
     )
 
 
-def _hover(measured: Any) -> HoverTool:
-    return HoverTool(
-        renderers=[measured],
-        mode="vline",
-        tooltips=[
-            ("", "@time{%a %H:%M:%S}"),
-            ("measured", "@value{0.0} kW"),
-            ("expected", "@expected{0.0} kW"),
-            ("band", "@lower{0.0} to @upper{0.0} kW"),
-        ],
-        formatters={"@time": "datetime"},
-    )
+def _tooltips(unit: str) -> list[tuple[str, str]]:
+    return [
+        ("", "@time{%a %H:%M:%S}"),
+        ("measured", f"@value{{0.0}} {unit}"),
+        ("expected", f"@expected{{0.0}} {unit}"),
+        ("band", f"@lower{{0.0}} to @upper{{0.0}} {unit}"),
+    ]
+
+
+def offset_ms(site: Factory, at_us: int) -> float:
+    """Return how far a site's clock is from UTC at a time: Bokeh draws all times as UTC."""
+    offset = from_us(at_us).astimezone(zone(site.timezone)).utcoffset()
+    return 1000 * offset.total_seconds() if offset else 0.0

@@ -92,7 +92,14 @@ export function render({model, el}) {
   }
   root.addEventListener("click", press)
   root.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target.matches("[data-act]:not(button)")) { press(event) }
+    const is_press = event.key === "Enter" || event.key === " "
+    if (is_press && event.target.matches("[data-act]:not(button)")) {
+      event.preventDefault() // a space would scroll
+      press(event)
+    }
+  })
+  model.on("msg:custom", ({focus}) => {
+    root.querySelector(`[data-act][data-key="${CSS.escape(focus)}"]`)?.focus()
   })
   update()
   model.on("html", update)

@@ -33,6 +33,10 @@ class Markup(JSComponent):
         """Call back with what was pressed, and its key, when somebody presses a `data-act`."""
         self._on_act = callback
 
+    def focus(self, key: str) -> None:
+        """Give the keyboard back to what can be pressed and has this key."""
+        self._send_msg({"focus": key})
+
     def _handle_msg(self, data: Any) -> None:
         if self._on_act and isinstance(data, dict):
             self._on_act(str(data.get("act", "")), str(data.get("key", "")))

@@ -18,6 +18,7 @@ from app.models.snapshot import Found, Snapshot
 from app.models.toasts import Toast
 from app.server import Server
 from app.views.actions import Actions
+from app.views.anomaly_drawer import AnomalyDrawer
 from app.views.markup import Markup
 from app.views.parts import CARD, bar, button, card, heading, offer, select
 from app.views.place import Place
@@ -41,16 +42,20 @@ class Overview:
         self._server, self._session, self._place = server, session, place
         self.plant, self.anomalies, self.jobs = PlantNow(), RecentAnomalies(), RunningJobs()
         self._actions = Actions(server, session, tell)
+        self._machines, self._anomalies, self._jobs = Markup(), Markup(), Markup()
+        self._drawer = AnomalyDrawer(
+            server, session, place, self.anomalies, self._actions, self._anomalies.focus
+        )
         self._power = PowerCard(server, session, place, self.plant, self.anomalies)
         self._seen: Snapshot | None = None
         self._tiles = Markup(css_classes=["tiles", "tiles-area"], stylesheets=[CARD])
-        self._machines, self._anomalies, self._jobs = Markup(), Markup(), Markup()
         self._machines.on_act(self._on_act)
         self._site = select("Site", 160, "site-select")
         self._site.param.watch(self._on_site, "value")
         self._trained = select("Machine to train", 180, "train-select")
         place.param.watch(self._on_place, ["site", "machine", "span"])
-        self.controls = [self._site]
+        self._anomalies.on_act(self._on_act)
+        self.controls, self.overlays = [self._site], [self._drawer.layout]
         self.layout = self._layout()
         self._render(now_us())
 
@@ -73,6 +78,7 @@ class Overview:
         for model in (self.anomalies, self.jobs):
             model.take(mail.events)
         self.plant.take_updates(mail.updates.values())
+        self._drawer.deliver(mail.events)
         if mail.forgot:
             self._server.reader.ask()
         snapshot = self._server.reader.snapshot
@@ -87,6 +93,7 @@ class Overview:
         self.plant.refresh(now)
         if self._seen is not None:
             self._power.update(now)
+            self._drawer.update(now)
         self._render(now)
 
     def paint(self, *, dark: bool) -> None:
@@ -94,6 +101,7 @@ class Overview:
         self._place.theme = "dark" if dark else "light"
         with self._session.writing():
             self._power.paint(dark=dark)
+            self._drawer.paint(dark=dark)
 
     def _take(self, snapshot: Snapshot) -> None:
         is_first = self._seen is None
@@ -102,6 +110,8 @@ class Overview:
         for model in (self.plant, self.anomalies, self.jobs):
             model.take_snapshot(snapshot)
         self._offer()
+        if is_first and self._place.anomaly:
+            self._drawer.load()
         if grown:
             self._power.load(snapshot)
 
@@ -130,6 +140,8 @@ class Overview:
             self.tick()
 
     def _on_act(self, act: str, key: str) -> None:
+        if act == "anomaly":
+            self._place.anomaly = key
         row = self.plant.row(key) if act == "machine" else None
         if row is not None:
             name = row.machine.name
@@ -146,6 +158,7 @@ class Overview:
             counts=self.anomalies.counts,
             open=len(opened),
             running=len(self.jobs.running),
+            mixed=self.plant.is_mixed,
         )
         self._machines.fill(
             "machines.html",
@@ -166,12 +179,13 @@ class Overview:
             "anomalies.html",
             known=self.plant.is_known,
             rows=rows,
+            labels=words.LABELS,
             open=len(self.anomalies.open),
             hidden=self.anomalies.hidden,
             live=self.plant.totals.live,
             costs={one.id: _cost(one, of[one.id].factory.currency) for one in rows},
-            kwh={one.id: _signed(one.delta_kwh) for one in rows},
-            times={one.id: _when(one, of[one.id].zone, now) for one in rows},
+            kwh={one.id: f"{words.signed(one.delta_kwh, 1)} kWh" for one in rows},
+            times={one.id: self._when(one, of[one.id].zone, now) for one in rows},
         )
 
     def _render_jobs(self, now: int) -> None:
@@ -182,25 +196,20 @@ class Overview:
             known=self.plant.is_known,
             rows=rows,
             active={j.id for j in rows if j.version and models.get(j.machine_id) == j.version},
-            times={j.id: words.clock(j.ended_at or j.created_at, zone, now) for j in rows},
+            times={j.id: self._clock(j.ended_at or j.created_at, zone, now) for j in rows},
         )
+
+    def _when(self, one: Found, zone: ZoneInfo, now: int) -> str:
+        times = words.span(one.started_at, one.ended_at, zone, now)
+        return f"{times} {words.zone_name(one.started_at, zone)}" if self.plant.is_mixed else times
+
+    def _clock(self, us: int, zone: ZoneInfo, now: int) -> str:
+        at = words.clock(us, zone, now)
+        return f"{at} {words.zone_name(us, zone)}" if self.plant.is_mixed else at
 
 
 def _cost(one: Found, currency: str) -> str:
-    return f"{'+' if one.delta_cost > 0 else ''}{_minus(f'{one.delta_cost:.2f}')} {currency}"
-
-
-def _signed(kwh: float) -> str:
-    return f"{'+' if kwh > 0 else ''}{_minus(f'{kwh:.1f}')} kWh"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _when(one: Found, zone: ZoneInfo, now: int) -> str:
-    start = words.clock(one.started_at, zone, now)
-    return start if one.ended_at is None else f"{start} to {words.clock(one.ended_at, zone, now)}"
+    return f"{words.signed(one.delta_cost, 2)} {currency}"
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,9 @@ CARD = (Path(__file__).parent / "card.css").read_text(encoding="utf-8")
 # The label is a name for who listens to the page; who sees it sees the choice itself.
 SELECT = "label, legend { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); }"
 
+# What a finger has to meet.
+TOUCH = {"@media (pointer: coarse), (max-width: 600px)": {"minHeight": "44px"}}
+
 
 def card(area: str, *content: Any) -> pn.Column:
     """Return a card for an area of the page's grid."""
@@ -64,7 +67,7 @@ def button(label: str, hook: str, on_click: Callable[[Any], None]) -> Any:
         margin=0,
         css_classes=[hook],
         on_click=on_click,
-        sx={"minHeight": "36px", "px": "14px", "fontWeight": 600, "whiteSpace": "nowrap"},
+        sx={"minHeight": "36px", "px": "14px", "fontWeight": 600, "whiteSpace": "nowrap", **TOUCH},
     )
 
 

@@ -15,7 +15,7 @@ from app.models.trace import Trace
 from app.models.words import deviation
 from app.safe import visible
 from app.server import Server
-from app.views.chart import Chart, Shade
+from app.views.chart import Chart, Shade, offset_ms
 from app.views.markup import Markup
 from app.views.parts import bar, card, offer, select
 from app.views.place import Place
@@ -103,7 +103,7 @@ class PowerCard:
         except Unavailable:
             points = {name: [] for name in ("time", *COLUMNS)}  # goes on with what comes
         with self._session.writing():
-            self._chart.load(points, offset_ms=_offset_ms(self._site))
+            self._chart.load(points, offset_ms=offset_ms(self._site, now_us()))
             self._curve.start(points)
             self._loading, self._shades = None, []
             self.update(now_us())
@@ -145,10 +145,5 @@ class PowerCard:
 def _shade_of(one: Found) -> Shade:
     end = None if one.ended_at is None else one.ended_at / 1000
     label = f"{visible(one.machine)} {deviation(one.value, one.expected)}".strip()
-    return Shade(one.started_at / 1000, end, one.severity, label)
-
-
-def _offset_ms(site: Factory) -> float:
-    """Return how far the site's clock is from UTC now: Bokeh draws all times as UTC."""
-    offset = datetime.now(UTC).astimezone(zone(site.timezone)).utcoffset()
-    return 1000 * offset.total_seconds() if offset else 0.0
+    severity = "info" if one.is_settled else one.severity
+    return Shade(one.started_at / 1000, end, severity, label)

@@ -12,6 +12,7 @@ from app.mailbox import Delivery
 from app.models.connection import Connection
 from app.models.toasts import Toast, Toasts
 from app.views import theme
+from app.views.address import Address
 from app.views.markup import Markup
 from app.views.overview import Overview
 from app.views.pill import ConnectionPill
@@ -42,7 +43,9 @@ class Shell:
             pn.state.location.sync(place, IN_ADDRESS)
         self.session = Session(running, self.deliver, self.tick)
         self.view = PAGES["overview"](running, self.session, place, self.tell)
-        self.page = self._page(dark=place.theme == "dark")
+        place.param.watch(self._on_anomaly, "anomaly")
+        self._area.aside = bool(place.anomaly)
+        self.page = self._page(place)
 
     def tell(self, toast: Toast) -> None:
         """Show a toast that no event told."""
@@ -63,6 +66,9 @@ class Shell:
             self._tell_state(self.connection.state)
         self.view.tick()
 
+    def _on_anomaly(self, event: Any) -> None:
+        self._area.aside = bool(event.new)
+
     def _tell_state(self, state: str) -> None:
         if state == "live":
             self.tell(Toast(kind="success", title="Connected", text="Events arrive live."))
@@ -70,18 +76,18 @@ class Shell:
             text = "Values are read from the store until it is back."
             self.tell(Toast(kind="warning", title="Redis is away", text=text))
 
-    def _page(self, *, dark: bool) -> Any:
+    def _page(self, place: Place) -> Any:
         brand = Markup(css_classes=["brand-box"], align="center")
         brand.fill("brand.html", page=self.view.title)
         colors = {"--font": theme.FONT}
         page = pmui.Page(  # type: ignore[attr-defined]
             title="",
             meta_title="EnMS",
-            dark_theme=dark,
+            dark_theme=place.theme == "dark",
             theme_config=theme.THEME,
             busy_indicator=None,
             header=[brand, pn.Spacer(sizing_mode="stretch_width"), *self.view.controls],
-            main=[self.view.layout, self._area, self._pill],
+            main=[self.view.layout, *self.view.overlays, self._area, self._pill, Address(place)],
             sx={
                 "&.mui-light": {**theme.variables(theme.LIGHT), **colors},
                 "&.mui-dark": {**theme.variables(theme.DARK), **colors},

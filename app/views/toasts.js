@@ -36,6 +36,14 @@ export function render({model}) {
   const stack = document.createElement("div")
   stack.className = "stack"
   stack.setAttribute("aria-label", "Messages")
+  stack.popover = "manual"
+  const rise = () => { // above what was opened meanwhile
+    if (stack.matches(":popover-open")) { stack.hidePopover() }
+    stack.showPopover()
+  }
+  const place = () => stack.classList.toggle("aside", model.aside)
+  place()
+  model.on("aside", place)
 
   let fastest = Infinity // the clocks' difference and the shortest way here, in ms
   const is_late = ({sent}) => {
@@ -61,6 +69,7 @@ export function render({model}) {
     const shown = late ? belated(told) : told
     const toast = element("div", late ? "toast belated" : "toast", stack)
     fill(toast, shown)
+    rise()
     leave_after(toast, told.seconds)
     while (stack.children.length > told.most) { stack.firstChild.remove() }
   })

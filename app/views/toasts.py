@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import param
 from panel.custom import JSComponent
 
 from app.models.toasts import MOST, Toast
@@ -12,6 +13,8 @@ from enms_core.store.times import now_us
 
 class ToastArea(JSComponent):
     """Stacks toasts, at most five; the text is set as text, never as markup."""
+
+    aside = param.Boolean(False, doc="On the left: something is open on the right.")
 
     _bundle = Path(__file__).parent / "toasts.js"  # its style sheet is the file beside it
 

@@ -16,6 +16,7 @@ _NAMES = uuid.UUID("6b2f5b3e-5d0b-4c39-8a2e-0f6f1f0c7a11")
 FOREVER = 2**62
 STATES = ("open", "acknowledged", "resolved")
 LABELS = ("true", "false", "expected")
+SETTLING = ("false", "expected")  # nobody needs to see to these any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,7 @@ def table(
     state: str | None = None,
     severity: str | None = None,
     machine_id: str | None = None,
+    anomaly_id: str | None = None,
     limit: int = 1000,
 ) -> pd.DataFrame:
     """Return anomalies, newest first, a row each with the machine's name; times in UTC."""
@@ -166,6 +168,7 @@ def table(
         (anomalies.c.state, state),
         (anomalies.c.severity, severity),
         (anomalies.c.machine_id, machine_id),
+        (anomalies.c.id, anomaly_id),
     ):
         if wanted is not None:
             query = query.where(column == wanted)

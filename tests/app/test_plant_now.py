@@ -157,23 +157,28 @@ def test_energy_of_an_interval_becomes_power(machines):
 
 
 def test_the_worst_open_anomaly_gives_the_state(plant):
-    def found(severity, state="open"):
+    def found(severity, state="open", label=None):
         return Found(
             id=severity + state,
             machine_id="m1",
             machine="",
+            metric="power_kw",
             severity=severity,
             state=state,
             value=1,
             expected=1,
+            lower=1,
+            upper=1,
             delta_kwh=0,
             delta_cost=0,
             started_at=0,
             ended_at=None,
             reason="",
+            label=label,
         )
 
-    plant.take_anomalies([found("warning"), found("critical", "resolved"), found("info")])
+    settled = found("critical", label="expected")
+    plant.take_anomalies([found("warning"), found("critical", "resolved"), found("info"), settled])
     assert row(plant).state == "warning"
     assert row(plant, "m2").state == "normal"
     plant.take_anomalies([found("critical")])

@@ -73,3 +73,54 @@ def test_those_of_a_span_are_the_open_and_those_that_ended_in_it(model, anomaly,
     assert ids(model.of(["m1"], end - 1)) == ["a2", "a1"]
     assert ids(model.of(["m1"], end)) == ["a1"]
     assert model.of(["m2"], 0) == []
+
+
+def labelled(number, label, state="open", note="because"):
+    return AnomalyUpdated(
+        anomaly_id=f"a{number}",
+        machine_id="m1",
+        state=state,
+        by="ana",
+        at="2026-11-22T14:00:00+00:00",
+        note=note,
+        label=label,
+    )
+
+
+@pytest.mark.parametrize("label", ["false", "expected"])
+def test_what_a_person_settled_needs_no_attention_and_stays_in_the_list(
+    model, anomaly, wrap, label
+):
+    model.take([wrap(anomaly(1, "critical")), wrap(anomaly(2)), wrap(labelled(1, label))])
+    assert ids(model.open) == ids(model.all_open) == ["a2"]
+    assert model.counts == {"critical": 0, "warning": 1, "info": 0}
+    assert ids(model.rows) == ["a2", "a1"]
+    one = model.get("a1")
+    assert (one.label, one.label_note, one.labelled_by) == (label, "because", "ana")
+    assert (one.state, one.ended_at, one.is_settled) == ("open", None, True)
+
+
+def test_one_labelled_true_still_needs_attention_and_the_newest_word_counts(model, anomaly, wrap):
+    model.take([wrap(anomaly(1)), wrap(labelled(1, "true", note=""))])
+    assert ids(model.open) == ["a1"]
+    model.take([wrap(labelled(1, "false")), wrap(labelled(1, "true"))])
+    assert ids(model.open) == ["a1"]
+    model.take([wrap(resolved(1, state="acknowledged"))])
+    assert (model.get("a1").state, model.get("a1").label) == ("acknowledged", "true")
+
+
+def test_a_label_does_not_move_the_end_of_what_is_over(model, anomaly, wrap):
+    model.take([wrap(anomaly(1)), wrap(resolved(1, at="2026-11-22T13:30:00+00:00"))])
+    end = model.get("a1").ended_at
+    model.take([wrap(labelled(1, "expected", state="resolved"))])
+    assert (model.get("a1").ended_at, model.get("a1").state) == (end, "resolved")
+
+
+def test_one_that_is_over_and_reopened_is_not_drawn_as_lasting(model, anomaly, wrap):
+    model.take([wrap(anomaly(1)), wrap(resolved(1)), wrap(resolved(1, state="open"))])
+    assert ids(model.open) == ["a1"]
+    assert model.of(["m1"], model.get("a1").ended_at) == []
+
+
+def test_what_is_not_known_is_none(model):
+    assert model.get("a1") is None

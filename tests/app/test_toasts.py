@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from app.models.toasts import MOST, Toast, Toasts
@@ -47,6 +49,15 @@ def test_an_anomaly_is_as_grave_as_it_is(severity, kind, anomaly, wrap):
     (toast,) = Toasts().of([wrap(anomaly(severity=severity))], 0.0)
     assert (toast.kind, toast.title) == (kind, f"Compressor-1: {severity}")
     assert toast.text == "41 % above expected"
+
+
+def test_a_label_says_who_said_what_whatever_the_state(wrap):
+    said = AnomalyUpdated(
+        anomaly_id="a", machine_id="m", state="open", by="ana", at="t", note="why", label="false"
+    )
+    (toast,) = Toasts().of([wrap(said)], 0.0)
+    assert (toast.title, toast.text) == ("ana said of an anomaly: false alarm", "why")
+    assert Toasts().of([wrap(replace(said, label=None))], 0.0) == []
 
 
 def test_what_happens_all_the_time_is_no_toast(wrap):

@@ -124,6 +124,23 @@ def test_a_password_of_the_plant_lets_in(basic, page):
     assert cookie["value"] not in logged
 
 
+def test_a_viewer_looks_at_an_anomaly_and_cannot_say_what_it_was(basic, page):
+    add(basic.home, "wall", "viewer", PASSWORD)
+    plant = basic.connect()
+    anomaly_id = plant.anomalies(limit=1)["id"][0]
+    plant.store.dispose()
+    page.goto(basic.url)
+    page.get_by_label("Name").fill("wall")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.locator(".pill[data-state=live]").wait_for(timeout=60_000)
+    page.goto(f"{basic.url}/?anomaly={anomaly_id}")
+    expect(page.locator(".said")).to_contain_text("one must be an analyst", timeout=60_000)
+    expect(page.locator(".figures")).to_be_visible()
+    for hook in (".choice", ".label-save button", ".acknowledge-button button"):
+        expect(page.locator(hook)).to_be_hidden()
+
+
 def test_a_provider_of_logins_lets_in(oauth, page):
     strangers_are_refused(oauth)
     page.goto(oauth.url)

@@ -232,9 +232,9 @@ def test_a_label_says_what_an_anomaly_was(rest):
     assert (row["label"], row["label_note"]) == ("expected", "stocktaking")
     assert row["labelled_by"] == "local user"
     told = rest.get("/events?channels=anomaly.updated").json()["items"]
-    assert [e["data"]["note"] for e in told] == [
-        "Labelled false.",
-        "Labelled expected. stocktaking",
+    assert [(e["data"]["label"], e["data"]["note"]) for e in told] == [
+        ("false", ""),
+        ("expected", "stocktaking"),
     ]
     missing = f"/anomalies/{'0' * 8}-0000-0000-0000-{'0' * 12}/label"
     assert rest.post(missing, json={"label": "true"}).status_code == 404
