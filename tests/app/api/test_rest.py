@@ -5,10 +5,13 @@ import json
 import pandas as pd
 import pytest
 
+from app.api import operations
 from enms_core.engine import Engine
 from enms_core.events import TrainingProgress
 from enms_core.forecasting.accuracy import Accuracy
+from enms_core.plant import Factory, Machine
 from enms_core.store import events, forecasts, machines
+from enms_core.store import readings as stored
 from enms_core.store.times import now_us, to_us
 
 T = "2026-11-22T13:{:02d}:00+00:00"
@@ -163,6 +166,60 @@ def test_slots_are_the_same_whole_or_in_pages(rest):
     power = [r["value"] for r in whole if r["metric"] == "power_kw"]
     assert power == [7.0, 17.0, 42.0, 51.5]  # the third slot has five readings, 40 to 44
     assert [r["value"] for r in whole if r["metric"] == "units_count"] == [15.0, 5.0, 5.0, 14.0]
+
+
+def test_days_where_midnight_is_strange_are_slots_too(rest, served):
+    """On its day the clock of Santiago goes from 23:59:59 to 01:00."""
+    with served.server.plant.store.write() as connection:
+        machines.add(connection, Machine("Far", factory=Factory("Far", "America/Santiago")))
+    times = pd.date_range("2026-09-06T12:00-03:00", periods=40, freq="1h")
+    sent = [{"machine": "Far", "time": at.isoformat(), "values": {"power_kw": 1}} for at in times]
+    assert rest.post("/readings", json=sent).json()["accepted"] == 40
+    start = "2026-09-06T02:00:00-03:00"
+    for limit in (1000, 1):
+        asked = {"machine": "Far", "freq": "1D", "start": start}
+        found = [row for page in pages(rest, "/readings", limit, **asked) for row in page]
+        assert [row["time"] for row in found] == [
+            "2026-09-06T04:00:00+00:00",
+            "2026-09-07T03:00:00+00:00",
+            "2026-09-08T03:00:00+00:00",
+        ]
+
+
+def test_a_page_of_slots_reads_no_more_than_its_bound(rest, monkeypatch):
+    """A page of decades of days would read millions of readings; it ends early, and goes on."""
+    kept = stored.frame
+    loaded = []
+
+    def frame(*asked):
+        loaded.append(len(found := kept(*asked)))
+        return found
+
+    sent = [
+        {"machine": "Pump", "time": T.format(i), "values": {"power_kw": float(i), "units_count": 1}}
+        for i in range(60)
+    ]
+    sent += [{**row, "time": row["time"].replace("-22T13", "-23T13")} for row in sent]
+    rest.post("/readings", json=sent)
+    asked = {"machine": "Pump", "freq": "5min", "start": "1970-01-01T00:00:00Z"}
+    whole = rest.get("/readings", params={**asked, "limit": 10_000}).json()
+    assert (len(whole["items"]), whole["next"]) == (48, None)
+    monkeypatch.setattr(operations, "LOADED", 26)
+    monkeypatch.setattr(stored, "frame", frame)
+    parts = pages(rest, "/readings", 1000, **asked)
+    assert sorted(map(str, (row for page in parts for row in page))) == sorted(
+        map(str, whole["items"])
+    )
+    assert loaded == [10] * 12  # the thirteenth time of both metrics is in the third slot
+    monkeypatch.setattr(operations, "LOADED", 2)
+    parts = pages(rest, "/readings", 1000, **asked)
+    assert [len(page) for page in parts] == [2] * 24 + [0]  # a slot at least
+
+
+def test_slots_of_a_metric_that_is_not_there_are_none(rest):
+    rest.post("/readings", json=rows(4))
+    asked = {"machine": "Pump", "metric": "flow_m3h", "freq": "1h", "start": T.format(0)}
+    assert rest.get("/readings", params=asked).json() == {"items": [], "next": None}
 
 
 def test_a_list_is_csv_too_and_runs_no_formula(rest):
