@@ -103,7 +103,9 @@ class Guard(RequestHandler):
             self.refuse(503, "the store does not answer; try again", "unavailable")
             return
         if not self.person.may(needed):
-            said = f"{self.person.name} is a {self.person.role}; this needs the role {needed}"
+            said = (
+                f"{self.person.name} has the role {self.person.role}; this needs the role {needed}"
+            )
             self.refuse(403, said, "forbidden")
 
     def check_source(self) -> None:

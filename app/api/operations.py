@@ -297,8 +297,8 @@ def post_readings(asks: Sequence[Ask]) -> list[r.Taken]:
     ]
 
 
-def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
-    rows = body.rows if isinstance(body, r.ReadingsIn) else body
+def _columns(body: "r.ReadingsIn | r.OddReadingsIn | Sequence[r.ReadingIn]") -> Columns:
+    rows = body.rows if isinstance(body, r.ReadingsIn | r.OddReadingsIn) else body
     if all(row.values is None for row in rows):
         return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     flat = [(row.machine, metric, row.time, value) for row in rows for metric, value in _said(row)]
@@ -306,11 +306,14 @@ def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
     return dict(zip(COLUMNS, map(list, columns), strict=True))
 
 
-def _said(row: r.ReadingIn) -> Iterator[tuple[str | None, float | str | None]]:
+def _said(row: "r.ReadingIn | r.OddReadingIn") -> Iterator[tuple[Any, Any]]:
     """Yield everything that a row says: metric and value, and the values."""
     if row.values is None or row.metric is not None or row.value is not None:
         yield row.metric, row.value
-    yield from (row.values or {}).items()
+    if isinstance(row.values, dict):
+        yield from row.values.items()
+    elif row.values is not None:
+        yield "values", row.values
 
 
 def post_machine(ask: Ask) -> Made:
@@ -496,6 +499,7 @@ OPERATIONS = (
         r.Taken,
         post_readings,
         csv_body=readings_in,
+        loose_body=list[r.OddReadingIn] | r.OddReadingsIn,
         together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),

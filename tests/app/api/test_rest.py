@@ -64,6 +64,43 @@ def test_what_is_no_reading_is_answered_with_its_reason(rest):
 
 
 @pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"time": 1795352400}, "time is not a time"),
+        ({"time": None}, "time is not a time"),
+        ({"time": {"iso": "x"}}, "time is not a time"),
+        ({"machine": 7}, "machine is unknown"),
+        ({"machine": None}, "machine is unknown"),
+        ({"metric": ["power_kw"]}, "metric ''"),
+        ({"value": True}, "value is not a finite number"),
+        ({"value": "much"}, "value is not a finite number"),
+        ({"value": None}, "value is not a finite number"),
+        ({"value": [[1]]}, "value is not a finite number"),
+        ({"value": 10**400}, "value is not a finite number"),
+        ({"values": {"flow_m3h": False}}, "value is not a finite number"),
+        ({"values": [1.0]}, "metric 'values'"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_an_odd_row_is_quarantined_and_the_others_are_stored(rest, served, odd, reason, named):
+    """One row of a wrong type once cost the whole batch its place in the store."""
+    sent = [*rows(2), {**rows(4)[3], **odd}, rows(3)[2]]
+    told = rest.post("/readings", json={"rows": sent} if named else sent).json()
+    kept = 4 if "values" in odd else 3  # what else that row says
+    assert (told["accepted"], told["duplicates"], told["refused"]) == (kept, 0, 1)
+    assert told["quarantined"][0]["reason"].startswith(reason)
+    with served.server.plant.store.read() as connection:
+        assert stored.quarantined(connection)["reason"].tolist()[0].startswith(reason)
+
+
+def test_a_number_that_no_computer_holds_is_quarantined(rest):
+    text = json.dumps(rows(2)).replace("41.0", "1e999")
+    answer = rest.post("/readings", content=text, headers={"Content-Type": "application/json"})
+    assert answer.json()["accepted"] == 1
+    assert answer.json()["quarantined"][0]["value"] == "inf"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"machine,metric,time,value\nPump,power_kw,{T.format(0)},4.5\n",
@@ -79,7 +116,9 @@ def test_readings_come_as_csv_too(rest, text):
     ("body", "status", "field"),
     [
         (b'[{"machine": "Pump"}]', 400, "[0].time"),
-        (b'[{"machine": 3, "time": "x"}]', 400, "[0].machine"),
+        (b'[{"machine": "Pump", "time": true}, {"time": 3}]', 400, "[1].machine"),
+        (b'[{"machine": 3, "time": "x"}, 3]', 400, "[1]"),
+        (b'[{"machine": "Pump", "time": 3, "value": ' + b"[" * 100_000, 400, None),
         (b'{"rows": 3}', 400, "rows"),
         (b'[{"machine": "Pump", "time": "x", "colour": "red"}]', 400, "[0].colour"),
         (b"NaN", 400, None),
@@ -117,6 +156,30 @@ def test_a_parameter_that_is_wrong_is_named(rest, path, field):
     answer = rest.get(path)
     assert answer.status_code == 400, answer.text
     assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "field", "right"),
+    [
+        ("/anomalies?severity=awful", None, "severity", "info, warning, critical"),
+        ("/anomalies?state=shut", None, "state", "open, acknowledged, resolved"),
+        ("/readings?freq=2h", None, "freq", "1min, 5min, 15min, 30min, 1h, 1D"),
+        ("/models?state=old", None, "state", "active, retired"),
+        ("/anomalies?start=yesterday", None, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/kpis?start=2026-11-22T13:00:00", None, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/anomalies/{id}/forget", {}, "action", "acknowledge, resolve, reopen"),
+        ("/anomalies/{id}/label", {"label": "wrong"}, "label", "true, false, expected"),
+        ("/training", {"machine": "Pump", "model": "oracle"}, "model", "baseline"),
+        ("/detections", {"start": "2026-11-22"}, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/machines", {"name": "A", "factory": "B", "type": "toy"}, "type", "compressor, hvac"),
+        ("/alerts", {"alert_type": "a", "message": "b", "severity": 3}, "severity", "info, w"),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(rest, path, sent, field, right):
+    path = path.replace("{id}", "00000000-0000-0000-0000-000000000000")
+    answer = rest.get(path) if sent is None else rest.post(path, json=sent)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert right in answer.json()["message"]
 
 
 def test_what_is_not_there_is_said_so(rest):
