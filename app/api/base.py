@@ -16,7 +16,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from app import server
 from app.login import asks_store
-from enms_core.people import LOCAL, Person
+from enms_core.people import LOCAL, Forbidden, Person
 from enms_core.store import Store, Unavailable, tokens, users
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -102,11 +102,10 @@ class Guard(RequestHandler):
             self.set_header("Retry-After", "1")
             self.refuse(503, "the store does not answer; try again", "unavailable")
             return
-        if not self.person.may(needed):
-            said = (
-                f"{self.person.name} has the role {self.person.role}; this needs the role {needed}"
-            )
-            self.refuse(403, said, "forbidden")
+        try:
+            self.person.require(needed)
+        except Forbidden as error:
+            self.refuse(403, str(error), "forbidden")
 
     def check_source(self) -> None:
         """Refuse another site's page and a re-bound name."""
