@@ -7,10 +7,10 @@ import pytest
 
 from app.api import operations
 from enms_core.engine import Engine
-from enms_core.events import TrainingProgress
+from enms_core.events import TrainingProgress, utc_now
 from enms_core.forecasting.accuracy import Accuracy
 from enms_core.plant import Factory, Machine
-from enms_core.store import events, forecasts, machines
+from enms_core.store import anomalies, events, forecasts, machines
 from enms_core.store import readings as stored
 from enms_core.store.times import now_us, to_us
 
@@ -336,6 +336,62 @@ def test_a_reported_anomaly_lives(rest):
     told = rest.get("/events?channels=anomaly.updated").json()["items"]
     assert [e["data"]["state"] for e in told] == ["acknowledged", "resolved", "open"]
     assert told[0]["data"]["by"] == "local user"
+
+
+def end_of(rest):
+    [row] = rest.get("/anomalies").json()["items"]
+    return row["ended_at"]
+
+
+def test_a_reported_anomaly_ends_when_it_is_resolved(rest):
+    """Without an end it lasted for ever, for whoever leaves anomalous times out."""
+    sent = {"machine": "Pump", "started_at": T.format(0), "note": "hot", "value": 9, "expected": 3}
+    path = f"/anomalies/{rest.post('/anomalies', json=sent).json()['id']}"
+    rest.post(f"{path}/acknowledge", json={})
+    assert end_of(rest) is None
+    before = utc_now()
+    rest.post(f"{path}/resolve", json={})
+    assert before <= end_of(rest) <= utc_now()
+    rest.post(f"{path}/reopen", json={})
+    assert end_of(rest) is None
+    rest.post(f"{path}/resolve", json={})
+    assert end_of(rest) > before
+
+
+def test_the_end_that_was_reported_stays(rest):
+    sent = {"machine": "Pump", "started_at": T.format(0), "ended_at": T.format(30), "note": "hot"}
+    made = rest.post("/anomalies", json={**sent, "value": 9, "expected": 3}).json()
+    for action in ("resolve", "reopen", "acknowledge", "resolve"):
+        rest.post(f"/anomalies/{made['id']}/{action}", json={})
+        assert end_of(rest) == T.format(30)
+
+
+def test_the_end_of_what_the_engine_follows_is_the_engine_s(rest, served):
+    with served.server.plant.store.write() as connection:
+        machine = machines.find(connection, "Pump")
+        found = anomalies.Anomaly(
+            machine_id=machine.id,
+            metric="power_kw",
+            state="open",
+            severity="warning",
+            score=7.5,
+            value=9.0,
+            expected=3.0,
+            lower=2.0,
+            upper=4.0,
+            delta_kwh=1.0,
+            delta_cost=0.2,
+            started_at=now_us() - 60_000_000,
+            reason="more than expected",
+        )
+        anomalies.add(connection, found)
+    rest.post(f"/anomalies/{found.id}/resolve", json={})
+    assert end_of(rest) is None
+    with served.server.plant.store.write() as connection:
+        anomalies.update(connection, found.ended(now_us()))
+    ended = end_of(rest)
+    rest.post(f"/anomalies/{found.id}/reopen", json={})
+    assert end_of(rest) == ended
 
 
 def test_a_label_says_what_an_anomaly_was(rest):
