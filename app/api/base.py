@@ -16,6 +16,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from app import server
 from app.login import asks_store
+from enms_core import telemetry
 from enms_core.people import LOCAL, Forbidden, Person
 from enms_core.store import Store, Unavailable, tokens, users
 
@@ -144,6 +145,12 @@ class Guard(RequestHandler):
         self.set_header("Content-Type", "application/json")
         name = error or HTTPStatus(status).phrase.lower().replace(" ", "_")
         self.finish(json.dumps({"error": name, "field": field, "message": message}))
+
+    def log_exception(self, *fault: Any) -> None:
+        """Log what nobody foresaw, and count it; a refusal is none."""
+        if not isinstance(fault[1], HTTPError):
+            telemetry.ERRORS.labels("request").inc()
+        super().log_exception(*fault)
 
 
 class Handler(Guard):
