@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol
 
+from enms_core import telemetry
 from enms_core.events import Envelope
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Audience:
             try:
                 client.offer(message)
             except Exception:  # whatever it is: the others get theirs
+                telemetry.ERRORS.labels("client").inc()
                 log.exception("cut a client that failed on %s", envelope.channel)
                 client.cut(FAILED, "this connection failed; connect again with since and epoch")
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
+from enms_core import telemetry
 from enms_core.bus import Restored
 from enms_core.events import Envelope, MetricUpdated, age_s
 
@@ -87,6 +88,7 @@ class Hub:
                 log.warning("%s", error)
                 self._forget()
             except Exception:  # whatever broke the feed: without it every page would stand still
+                telemetry.ERRORS.labels("feed").inc()
                 log.exception("the event feed broke, starting it again in %.1f s", pause)
             self._feed = None
             await asyncio.sleep(pause)
@@ -150,5 +152,6 @@ class Hub:
         try:
             listener.push(envelope)
         except Exception:  # one session's fault is not the others': it is dropped, they go on
+            telemetry.ERRORS.labels("listener").inc()
             log.exception("dropped a listener that failed on %s", envelope.channel)
             self.unregister(listener)

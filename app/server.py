@@ -7,6 +7,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from tornado.httpserver import HTTPServer
+
 from app import metrics
 from app.audience import Audience
 from app.hub import Hub
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 BOOT = str(uuid.uuid4())  # names this process: pages of another one load again
 STORE_PAUSE_S = 1.0
 WIRE_WAITS_S = 0.25
+IDLE_S = 75.0  # between requests, and until the headers of one are there
+BODY_S = 300.0  # for the whole body: 1 MiB in less than 4 kB/s
 FAREWELL_S, LONGEST_FAREWELL_S = 0.3, 1.0  # what is asked is answered, clients hear to go
 
 
@@ -78,6 +82,15 @@ def start(settings: Settings) -> Server:
     hub.register(metrics.Tally())
     _servers.append(server)
     return server
+
+
+def limit_waiting() -> None:
+    """Let this process's HTTP servers, made from now on, wait for nobody for ever.
+
+    A connection that asks nothing is closed, and one whose body comes byte by byte. A WebSocket is
+    neither: it has its own pings.
+    """
+    HTTPServer.configure(None, idle_connection_timeout=IDLE_S, body_timeout=BODY_S)
 
 
 async def run(server: Server) -> None:

@@ -15,6 +15,7 @@ settings = Settings.from_env()
 logging.basicConfig(
     level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
 )
+server.limit_waiting()  # the HTTP server is made after this
 running = server.start(settings)
 IOLoop.current().add_callback(functools.partial(server.run, running))
 IOLoop.current().add_callback(server.end_politely, running)

@@ -17,8 +17,9 @@ from enms_core import findings, ingest, jobs, kpi, operating, outlook, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.events import Envelope, MachineAdded
 from enms_core.modes import Modes
-from enms_core.plant import REGISTER, Factory, Machine, Unknown
+from enms_core.plant import Factory, Machine, Unknown
 from enms_core.settings import Settings
+from enms_core.slots import resampled
 from enms_core.store import (
     Store,
     anomalies,
@@ -105,8 +106,8 @@ class Plant:
     ) -> pd.DataFrame:
         """Return readings in [start, end): a column per metric, index in the site's zone.
 
-        With `freq` (such as "15min" or "1h") counts and energy are summed and all else is averaged;
-        an interval without readings is NaN.
+        With `freq` (such as "15min", "1h" or "1D") counts and energy are summed and all else is
+        averaged; an interval without readings is NaN. Days begin and end with the site's.
         """
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
@@ -446,19 +447,6 @@ def _times(machine: Machine, start: When, end: When | None) -> tuple[datetime, d
     if last <= first:
         raise ValueError(f"the span ends at {last}; it must end after its start {first}")
     return first, last
-
-
-def resampled(wide: pd.DataFrame, freq: str) -> pd.DataFrame:
-    """Return a column per metric in slots: counts and energy summed, all else averaged.
-
-    Of a register the last value of a slot stands.
-    """
-    slots = wide.resample(freq)
-    summed = [n for n in wide.columns if n.endswith(("_count", "_kwh")) and n != REGISTER]
-    shown = slots.mean().assign(**slots[summed].sum(min_count=1))
-    if REGISTER in wide:
-        shown[REGISTER] = slots[REGISTER].last()
-    return shown[wide.columns]
 
 
 def to_time(at: When, machine: Machine | None = None) -> datetime:

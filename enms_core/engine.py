@@ -384,6 +384,7 @@ class Engine:
         except Unavailable:
             raise  # it is answered when the store is back
         except Exception as error:  # whatever one request meets, the next is answered
+            telemetry.ERRORS.labels("detection").inc()
             log.exception("detection failed: %s", request)
             failed = str(error) or type(error).__name__
         alert = SystemAlert(

@@ -11,7 +11,7 @@ from enms_core import readings, telemetry
 from enms_core.bus import Bell
 from enms_core.store import Store
 from enms_core.store import readings as stored_readings
-from enms_core.store.machines import names as machine_names
+from enms_core.store.machines import rated_kw
 
 BATCH = 200_000
 Batch = pd.DataFrame | readings.Columns
@@ -64,9 +64,9 @@ def take(store: Store, bell: Bell, rows: Batch) -> Receipt:
 def take_all(store: Store, bell: Bell, batches: Sequence[Batch]) -> list[Receipt]:
     """Take batches in by one transaction, all of them or none; return a receipt for each."""
     with store.read() as connection:
-        names = machine_names(connection)
+        known = rated_kw(connection)
     now = datetime.now(UTC)
-    checked = [readings.check(rows, names, now) for rows in batches]
+    checked = [readings.check(rows, known, now) for rows in batches]
     with store.write() as connection:
         stored = [stored_readings.add(connection, each) for each in checked]
     taken = list(map(_receipt, checked, stored))

@@ -6,14 +6,13 @@ guessed: `coverage` says how much of the span that is.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 
+from enms_core import slots
 from enms_core.plant import Machine
 from enms_core.store import Connection, energy, readings
 from enms_core.store.times import index_of, to_us
@@ -153,46 +152,7 @@ def buckets(
     [24.0, 25.0]
     """
     first, last = (pd.Timestamp(at).tz_convert(zone) for at in (start, end))
-    edges = pd.DatetimeIndex([first, last]) if freq is None else _edges(first, last, freq)
+    edges = [first, last] if freq is None else slots.edges(first, last, freq)
     for a, b in pairwise(edges):
         if b > first and a < last:
             yield max(a, first).to_pydatetime(), min(b, last).to_pydatetime()
-
-
-_STEPS: dict[str, Any] = {
-    "15min": pd.Timedelta(minutes=15),
-    "1h": pd.Timedelta(hours=1),
-    "1D": pd.DateOffset(days=1),
-    "1W": pd.DateOffset(weeks=1),
-    "1MS": pd.DateOffset(months=1),
-}
-
-
-LONGEST = {
-    "15min": timedelta(minutes=15),
-    "1h": timedelta(hours=1),
-    "1D": timedelta(hours=25),
-    "1W": timedelta(days=8),
-    "1MS": timedelta(days=32),
-}
-
-
-def _edges(first: pd.Timestamp, last: pd.Timestamp, freq: str) -> pd.DatetimeIndex:
-    """Return the edges of buckets: days by the wall clock, if midnight comes twice or never."""
-    step, zone = _STEPS[freq], first.tz
-    if freq in ("15min", "1h"):
-        ahead = first.utcoffset() or timedelta()
-        floor = (first.tz_convert("UTC") + ahead).floor(freq) - ahead
-        return pd.date_range(floor, last.tz_convert("UTC") + step, freq=step).tz_convert(zone)
-    days = pd.date_range(
-        _floor(first.tz_localize(None), freq), last.tz_localize(None) + step, freq=step
-    )
-    first_of_two = np.ones(len(days), bool)
-    return days.tz_localize(zone, ambiguous=first_of_two, nonexistent="shift_forward")
-
-
-def _floor(at: pd.Timestamp, freq: str) -> pd.Timestamp:
-    day = at.normalize()
-    if freq == "1W":
-        return day - pd.DateOffset(days=day.day_of_week)
-    return day.replace(day=1) if freq == "1MS" else day

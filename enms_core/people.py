@@ -18,10 +18,10 @@ class Person:
     """Somebody known: by a login, by a token, or as the local user of an open plant.
 
     >>> Person("anna", "analyst").require("viewer")
-    >>> Person("wall", "viewer").require("analyst")
+    >>> Person("anna", "analyst").require("admin")
     Traceback (most recent call last):
     ...
-    enms_core.people.Forbidden: wall is a viewer; this needs the role analyst
+    enms_core.people.Forbidden: anna has the role analyst; this needs the role admin
     """
 
     name: str
@@ -37,7 +37,7 @@ class Person:
     def require(self, role: str) -> None:
         """Raise Forbidden unless they may."""
         if not self.may(role):
-            raise Forbidden(f"{self.name} is a {self.role}; this needs the role {role}")
+            raise Forbidden(f"{self.name} has the role {self.role}; this needs the role {role}")
 
 
 def checked_role(role: str) -> str:

@@ -1,7 +1,7 @@
 """What a valid reading is. What is not one goes to quarantine with the reason, and is counted."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # no meter is older
 NO_TIME = "time is not a time; write ISO 8601 such as 2026-11-22T14:00:00+01:00"
 NO_NAME = ""  # no machine and no metric is called so
 LARGEST = 1e15  # no meter shows more, and sums of it stay finite
+ABSURD = 100.0  # times its rated power no machine takes; a value in W instead of kW is beyond
 LONGEST_METRIC = 100  # characters of a name that the store holds
 SHOWN = 200  # characters of what was sent that quarantine keeps
 
@@ -52,18 +53,22 @@ class Checked:
         return pd.DataFrame(self.refusals, columns=[*COLUMNS, "reason"], dtype=object)
 
 
-def check(rows: "pd.DataFrame | Columns", machines: Collection[str], now: datetime) -> Checked:
+def check(
+    rows: "pd.DataFrame | Columns", machines: Mapping[str, float | None], now: datetime
+) -> Checked:
     """Sort rows (columns machine, metric, time, value) into valid and refused.
 
     A reading is valid when its machine is known, its metric's name ends in a known unit, its time
-    is aware and at most 5 minutes ahead of `now`, and its value is a finite number.
+    is aware and at most 5 minutes ahead of `now`, and its value is a finite number, and no power
+    (`_kw`) beyond 100 times the machine's rated one. `machines` are the names of the known ones
+    and their rated power in kW, None where that is not known.
 
     >>> now = datetime(2026, 11, 22, 14, tzinfo=UTC)
     >>> rows = pd.DataFrame(
     ...     [("Pump", "power_kw", "2026-11-22T13:59:00Z", 41.5),
     ...      ("Pump", "power_kw", "2026-11-22T13:59:30", 41.7),
     ...      ("Pimp", "power_kw", "2026-11-22T13:59:00Z", 41.5)], columns=COLUMNS)
-    >>> checked = check(rows, {"Pump"}, now)
+    >>> checked = check(rows, {"Pump": None}, now)
     >>> len(checked.valid), checked.refused["reason"].tolist()
     (1, ['time has no zone; give an offset such as +01:00', 'machine is unknown'])
     """
@@ -76,7 +81,7 @@ def check(rows: "pd.DataFrame | Columns", machines: Collection[str], now: dateti
     metrics = _Verdicts(_metric_reason)
     names, metric_names = _names(sent[0]), _names(sent[1])
     times, time_reasons = _times(sent[2], now)
-    values, value_reasons = _values(sent[3])
+    values, value_reasons = _values(sent[3], names, metric_names, machines)
     reasons = [
         machine or metric or at or value
         for machine, metric, at, value in zip(
@@ -109,7 +114,7 @@ def _all_valid(
     times: list[Any],
     values: list[Any],
     *,
-    machines: Collection[str],
+    machines: Mapping[str, float | None],
     now: datetime,
 ) -> Valid | None:
     """Return the readings where all are plain and valid, as nearly always; else None.
@@ -131,7 +136,9 @@ def _all_valid(
     us = np.rint(seconds * 1e6).astype(np.int64)  # exact: whole microseconds below 2**53
     if us.min() < 0 or us.max() > _us(now + FUTURE):
         return None
-    if min(values) < -LARGEST or max(values) > LARGEST:
+    if max(max(values), -min(values)) > _usual(machines) and any(
+        map(_value_reason, values, metrics, map(machines.get, names))
+    ):
         return None
     return names, metrics, us.tolist(), values
 
@@ -175,16 +182,34 @@ def _metric_reason(name: str) -> str:
     return "" if len(name) <= LONGEST_METRIC else f"metric is longer than {LONGEST_METRIC} letters"
 
 
-def _values(column: Column) -> tuple[list[float], list[str]]:
+def _values(
+    column: Column,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    machines: Mapping[str, float | None],
+) -> tuple[list[float], list[str]]:
     """Return the values, and a reason against each or an empty text."""
     values = list(map(_number, _listed(column)))
-    return values, ["" if -LARGEST <= v <= LARGEST else _value_reason(v) for v in values]
+    usual = _usual(machines)
+    return values, [
+        "" if -usual <= v <= usual else _value_reason(v, metrics[i], machines.get(names[i]))
+        for i, v in enumerate(values)
+    ]
 
 
-def _value_reason(value: float) -> str:
-    return (
-        f"value is beyond {LARGEST:g}" if math.isfinite(value) else "value is not a finite number"
-    )
+def _usual(machines: Mapping[str, float | None]) -> float:
+    """Return what a value may be whatever it is and whosever."""
+    return min([LARGEST, *(ABSURD * kw for kw in machines.values() if kw)])
+
+
+def _value_reason(value: float, metric: str, rated_kw: float | None) -> str:
+    if not math.isfinite(value):
+        return "value is not a finite number"
+    if abs(value) > LARGEST:
+        return f"value is beyond {LARGEST:g}"
+    if rated_kw and metric.endswith("_kw") and abs(value) > ABSURD * rated_kw:
+        return f"value is beyond {ABSURD:g} times the machine's rated power of {rated_kw:g} kW"
+    return ""
 
 
 def _number(value: Any) -> float:

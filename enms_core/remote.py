@@ -15,13 +15,14 @@ import pandas as pd
 import websockets
 from websockets.asyncio.client import connect as connect_stream
 
-from enms_core.client import When, modes_of, resampled, since_time, to_time
+from enms_core.client import When, modes_of, since_time, to_time
 from enms_core.events import CHANNELS, Envelope
 from enms_core.ingest import Receipt
 from enms_core.kpi import Kpis
 from enms_core.people import Forbidden
 from enms_core.plant import Factory, Machine, Unknown
 from enms_core.readings import COLUMNS
+from enms_core.slots import resampled
 from enms_core.store import modes as stored_modes
 from enms_core.store.jobs import Job
 from enms_core.store.meters import REPAIRS
@@ -92,9 +93,7 @@ class RemotePlant:
         rows["time"] = pd.to_datetime(rows["time"], utc=True, format="ISO8601")
         wide = rows.pivot_table(index="time", columns="metric", values="value")
         wide = wide.rename_axis(columns=None).tz_convert(found.zone)
-        if freq is None or wide.empty:
-            return wide
-        return wide.asfreq(freq) if freq in SLOTS else resampled(wide, freq)
+        return wide if freq is None or wide.empty else resampled(wide, freq)
 
     def expected(
         self, machine: str, start: When, end: When | None = None, *, metric: str | None = None

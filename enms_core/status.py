@@ -8,6 +8,8 @@ from enms_core.store import Store, events, jobs, progress, readings
 from enms_core.store.times import iso, now_us
 
 RATE_S = 60
+PARTS = ("server", "engine", "worker", "source")
+STILL = "Nothing of this plant runs; start it with ./panel_serve.sh, or with enms run."
 
 
 def report(settings: Settings) -> dict[str, Any]:
@@ -52,8 +54,9 @@ def _store(store: Store, parts: dict[str, int | None]) -> dict[str, Any]:
 
 
 def as_text(state: dict[str, Any]) -> str:
-    """Return the report as lines for a person."""
-    return "\n".join(f"{name:16} {_line(value)}" for name, value in state.items())
+    """Return the report as lines for a person; where nothing runs the first says so."""
+    lines = [f"{name:16} {_line(value)}" for name, value in state.items()]
+    return "\n".join(lines if any(state[part]["pid"] for part in PARTS) else [STILL, *lines])
 
 
 def _line(value: Any) -> str:

@@ -36,6 +36,12 @@ RECONNECTS = Counter("enms_redis_reconnects", "Times Redis came back.", registry
 REFUSED = Counter(
     "enms_messages_refused", "Messages on a channel that were no events.", registry=REGISTRY
 )
+ERRORS = Counter(
+    "enms_errors",
+    "Faults that ended a piece of work and nothing else, by where; logged each.",
+    ["where"],
+    registry=REGISTRY,
+)
 
 
 def share(home: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The life of an anomaly: open, acknowledged, resolved, and open again; by whom and why."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from enms_core.events import AnomalyUpdated, Envelope
 from enms_core.findings import detected
@@ -9,7 +9,7 @@ from enms_core.plant import Machine
 from enms_core.readings import LARGEST
 from enms_core.store import Connection, anomalies, events, scores
 from enms_core.store.anomalies import LABELS, Anomaly
-from enms_core.store.times import iso, now_us, to_us
+from enms_core.store.times import from_us, iso, now_us, to_us
 
 ACTIONS = {  # what a person does -> the states in which it can be done, and the one it leads to
     "acknowledge": (("open",), "acknowledged"),
@@ -46,8 +46,23 @@ def act(connection: Connection, anomaly_id: str, action: str, by: str, note: str
             f"anomaly {anomaly_id} is {anomaly.state}; to {action} it, it must be "
             f"{' or '.join(allowed)}"
         )
-    anomalies.put_state(connection, anomaly_id, state)
-    return _tell(connection, replace(anomaly, state=state), by, note)
+    now = now_us()
+    changed = replace(anomaly, state=state, ended_at=_end(connection, anomaly, state, now))
+    anomalies.put_state(connection, anomaly_id, state, changed.ended_at)
+    return _tell(connection, changed, by, note, now)
+
+
+def _end(connection: Connection, anomaly: Anomaly, state: str, now: int) -> int | None:
+    """Return when it ends in this state: a reported one when it is resolved, unless that was said.
+
+    Reopened it has no end again. The end of what the engine found is the engine's to tell.
+    """
+    if not anomaly.is_reported:
+        return anomaly.ended_at
+    if state == "resolved":
+        return now if anomaly.ended_at is None else anomaly.ended_at
+    resolved = anomaly.ended_at and _updated(anomaly, "resolved", "", "", anomaly.ended_at)
+    return None if resolved and events.is_told(connection, resolved) else anomaly.ended_at
 
 
 def label(connection: Connection, anomaly_id: str, label: str, by: str, note: str = "") -> Envelope:
@@ -62,24 +77,32 @@ def label(connection: Connection, anomaly_id: str, label: str, by: str, note: st
         raise ValueError("note must say why it was to be expected, such as stocktaking")
     anomaly = anomalies.get(connection, anomaly_id)
     anomalies.put_label(connection, anomaly_id, label, note[:LONGEST_NOTE], by, now_us())
-    return _tell(connection, anomaly, by, note, label)
+    return _tell(connection, anomaly, by, note, now_us(), label)
 
 
 def _tell(
-    connection: Connection, anomaly: Anomaly, by: str, note: str, label: str | None = None
+    connection: Connection,
+    anomaly: Anomaly,
+    by: str,
+    note: str,
+    at_us: int,
+    label: str | None = None,
 ) -> Envelope:
-    update = AnomalyUpdated(
-        anomaly_id=anomaly.id,
-        machine_id=anomaly.machine_id,
-        state=anomaly.state,
-        by=by,
-        at=datetime.now(UTC).isoformat(timespec="microseconds"),
-        note=note[:LONGEST_NOTE],
-        label=label,
-    )
+    update = replace(_updated(anomaly, anomaly.state, by, note, at_us), label=label)
     told = events.record(connection, update)
     assert told is not None  # its time makes it a fact of its own
     return told
+
+
+def _updated(anomaly: Anomaly, state: str, by: str, note: str, at_us: int) -> AnomalyUpdated:
+    return AnomalyUpdated(
+        anomaly_id=anomaly.id,
+        machine_id=anomaly.machine_id,
+        state=state,
+        by=by,
+        at=from_us(at_us).isoformat(timespec="microseconds"),
+        note=note[:LONGEST_NOTE],
+    )
 
 
 def report(connection: Connection, machine: Machine, seen: Report, by: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue, SpawnWorker, Worker
 from rq.serializers import JSONSerializer
 
-from enms_core import outlook, supervise
+from enms_core import outlook, supervise, telemetry
 from enms_core.bus import Bell, Locate, locator
 from enms_core.events import TrainingCompleted, TrainingProgress, TrainingStarted
 from enms_core.jobs import QUEUE, end
@@ -95,6 +95,7 @@ def _perform(store: Store, bell: Bell, job_id: str) -> None:
     except Cancelled:
         log.info("job %s is not wanted any more", job_id)
     except Exception as error:  # the boundary of a job: whatever fails is the job's result
+        telemetry.ERRORS.labels("job").inc()
         log.exception("job %s failed", job_id)
         end(store, bell, job_id, "failed", str(error) or type(error).__name__)
 

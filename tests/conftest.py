@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ from enms_core.plant import Factory, Machine
 from enms_core.settings import Settings
 from enms_core.store import Store
 from enms_core.store.machines import add
+from enms_core.telemetry import REGISTRY
 
 LONGEST_S = 30.0  # a guard against hanging, not a promise
 
@@ -263,6 +265,23 @@ def valkey() -> Iterator[Valkey]:
             yield server
         finally:
             server.kill()
+
+
+# -- what is counted -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faults():
+    """Return a function that tells how many faults were counted since the test began, by where."""
+
+    def counted():
+        [family] = (f for f in REGISTRY.collect() if f.name == "enms_errors")
+        return Counter(
+            {s.labels["where"]: s.value for s in family.samples if s.name.endswith("_total")}
+        )
+
+    before = counted()
+    return lambda: dict(counted() - before)
 
 
 # -- the rest ------------------------------------------------------------------------------------

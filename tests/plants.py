@@ -102,10 +102,11 @@ class RunningPlant:
         return report
 
     def metric(self, name: str) -> float:
-        """Return a value that `/metrics` shows, by its name with its labels; 0 for none."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:
-            found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        """Return a figure that `/metrics` shows: with these labels, or summed over all of them."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=GUARD_S) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [line for line in lines if re.match(rf"{re.escape(name)}(\{{.*\}})? ", line)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def enms(self, *words: str) -> str:
         """Run a command of the command line and return what it prints."""

@@ -16,7 +16,8 @@ from tornado.web import HTTPError, RequestHandler
 
 from app import server
 from app.login import asks_store
-from enms_core.people import LOCAL, Person
+from enms_core import telemetry
+from enms_core.people import LOCAL, Forbidden, Person
 from enms_core.store import Store, Unavailable, tokens, users
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -102,9 +103,10 @@ class Guard(RequestHandler):
             self.set_header("Retry-After", "1")
             self.refuse(503, "the store does not answer; try again", "unavailable")
             return
-        if not self.person.may(needed):
-            said = f"{self.person.name} is a {self.person.role}; this needs the role {needed}"
-            self.refuse(403, said, "forbidden")
+        try:
+            self.person.require(needed)
+        except Forbidden as error:
+            self.refuse(403, str(error), "forbidden")
 
     def check_source(self) -> None:
         """Refuse another site's page and a re-bound name."""
@@ -143,6 +145,12 @@ class Guard(RequestHandler):
         self.set_header("Content-Type", "application/json")
         name = error or HTTPStatus(status).phrase.lower().replace(" ", "_")
         self.finish(json.dumps({"error": name, "field": field, "message": message}))
+
+    def log_exception(self, *fault: Any) -> None:
+        """Log what nobody foresaw, and count it; a refusal is none."""
+        if not isinstance(fault[1], HTTPError):
+            telemetry.ERRORS.labels("request").inc()
+        super().log_exception(*fault)
 
 
 class Handler(Guard):

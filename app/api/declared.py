@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from enms_core.store.pages import Key
 
 T = TypeVar("T")
 LARGEST_PAGE = 10_000
+EXAMPLE = "2026-11-22T14:00:00+01:00"
 Time = Annotated[datetime, Meta(tz=True, description="ISO 8601 with offset.")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -106,6 +107,7 @@ class Operation:
     in_path: type[Struct] = Nothing
     query: type[Struct] = Nothing
     body: Any = None
+    loose_body: Any = None  # what is no such body may still be one of these
     csv_body: Callable[[bytes], Any] | None = None  # how a body of text/csv becomes one
     status: int = 200
     together: bool = False
@@ -122,14 +124,35 @@ class Operation:
         return "/api/v1" + re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", self.path)
 
 
-def decoded(text: bytes, wanted: Any) -> Any:
-    """Return JSON as the declared type; raise Refused naming the field that is wrong."""
+def decoded(text: bytes, wanted: Any, loose: Any = None) -> Any:
+    """Return JSON as the declared type; raise Refused naming the field that is wrong.
+
+    What is not of that type may still be of a loose one, whose parts are judged later.
+    """
     try:
         return msgspec.json.decode(text, type=wanted)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise Refused(400, "malformed", f"the body is no JSON: {error}") from error
+        if loose is None:
+            raise _invalid(error, wanted) from error
+        return _decoded_loosely(text, loose)
+    except _NO_JSON as error:
+        raise _malformed(error) from error
+
+
+def _decoded_loosely(text: bytes, loose: Any) -> Any:
+    try:
+        return msgspec.json.Decoder(loose, float_hook=float).decode(text)  # 1e999 is infinite
+    except msgspec.ValidationError as error:
+        raise _invalid(error, loose) from error
+    except _NO_JSON as error:
+        raise _malformed(error) from error
+
+
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+def _malformed(error: Exception) -> Refused:
+    return Refused(400, "malformed", f"the body is no JSON: {error}")
 
 
 def converted(values: dict[str, str], wanted: type[Struct]) -> Any:
@@ -137,21 +160,35 @@ def converted(values: dict[str, str], wanted: type[Struct]) -> Any:
     try:
         return msgspec.convert(values, type=wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, wanted) from error
 
 
-def _invalid(error: msgspec.ValidationError) -> Refused:
-    """Split "Expected `int`, got `str` - at `$.limit`" into field and message.
+def _invalid(error: msgspec.ValidationError, wanted: Any) -> Refused:
+    """Split "Expected `int`, got `str` - at `$.limit`" into field and message; say what is right.
 
-    >>> fault = _invalid(msgspec.ValidationError("Object missing required field `name` - at `$`"))
+    >>> fault = _invalid(msgspec.ValidationError("Expected `int` - at `$.limit`"), Listed)
     >>> fault.field, fault.message
-    ('name', 'Object missing required field `name`')
+    ('limit', 'Expected `int`')
+    >>> _invalid(msgspec.ValidationError("Invalid RFC3339 - at `$.start`"), Spanned).message
+    'Invalid RFC3339; write ISO 8601 with an offset such as 2026-11-22T14:00:00+01:00'
     """
     message, _, place = str(error).partition(" - at ")
     place = place.strip("`").removeprefix("$").removeprefix(".")
     named = re.search(r"(?:required|unknown) field `([^`]+)`", message)
     parts = [part for part in (place, named and named[1]) if part]
-    return Refused(400, "invalid", message, ".".join(parts) or None)
+    name = ".".join(parts) or None
+    return Refused(400, "invalid", message + _right(wanted, name), name)
+
+
+def _right(wanted: Any, name: str | None) -> str:
+    """Return what a field may be, where that can be told in a line."""
+    hint = get_type_hints(wanted).get(str(name)) if isinstance(wanted, type) else None
+    for kind in (hint, *get_args(hint)):
+        if kind is datetime:
+            return f"; write ISO 8601 with an offset such as {EXAMPLE}"
+        if get_origin(kind) is Literal:
+            return f"; it must be one of {', '.join(get_args(kind))}"
+    return ""
 
 
 def cursor_of(key: Key | None) -> str | None:

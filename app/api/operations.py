@@ -12,15 +12,16 @@ import pandas as pd
 from app.api import rows as r
 from app.api.csv_text import readings_in
 from app.api.declared import Ask, Listed, Made, Operation, Refused, Rows, cursor_of, key_of
-from enms_core import ingest, kpi, operating, outlook, triage
-from enms_core.client import resampled
+from enms_core import ingest, kpi, operating, outlook, slots, triage
 from enms_core.events import SystemAlert, chosen, utc_now
-from enms_core.plant import Factory, Unknown
+from enms_core.plant import Factory, Machine, Unknown
 from enms_core.readings import COLUMNS, Columns
 from enms_core.store import Connection, anomalies, events, jobs, machines, models, pages, scores
 from enms_core.store import readings as stored
 from enms_core.store.pages import Wanted
 from enms_core.store.times import from_us, iso, now_us, to_us
+
+LOADED = 200_000  # readings that are averaged for one page, but that it holds one slot at least
 
 
 @contextmanager
@@ -81,22 +82,33 @@ def _slots(connection: Connection, query: r.OfReadings) -> "Rows[r.ReadingRow]":
     machine = machines.find(connection, query.machine)
     owners = stored.all_series(connection).values()
     metrics = [m for owner, m in owners if owner == machine.id and query.metric in (None, m)]
-    first = from_us(wanted.after[0] if wanted.after else to_us(query.start))  # type: ignore[arg-type]
-    last = query.end or datetime.now(UTC)
-    slots = max(1, query.limit // max(1, len(metrics)))
-    begin = pd.Timestamp(first).tz_convert(machine.zone).floor(str(query.freq), ambiguous=True)
-    edges = pd.date_range(begin, periods=slots + 1, freq=query.freq)
-    end = min(edges[-1].to_pydatetime(), last)
-    wide = stored.frame(connection, machine.id, to_us(first), to_us(end), metrics)
-    found = resampled(wide.tz_convert(machine.zone), str(query.freq)) if len(wide) else wide
+    asked = int(wanted.after[0]) if wanted.after else to_us(query.start)
+    last = to_us(query.end or datetime.now(UTC))
+    first = stored.nth_time(connection, machine.id, metrics, asked, 0)
+    if first is None or first >= last:
+        return Rows(items=[], next=None)
+    end = min(last, _page_end(connection, machine, metrics, first, query))
+    wide = stored.frame(connection, machine.id, first, end, metrics)
+    found = slots.resampled(wide.tz_convert(machine.zone), str(query.freq))
     items = [
         r.ReadingRow(machine=machine.name, metric=str(metric), time=iso(us), value=float(value))
         for metric in found.columns
         for us, value in zip(_us(found.index), found[metric], strict=True)
         if pd.notna(value)
     ]
-    more = end < last and bool(metrics)
-    return Rows(items=items, next=cursor_of((to_us(end),) if more else None))
+    return Rows(items=items, next=cursor_of((end,) if end < last else None))
+
+
+def _page_end(
+    connection: Connection, machine: Machine, metrics: list[str], first: int, query: r.OfReadings
+) -> int:
+    """Return the end of the last slot of a page: of `limit` rows, and of not too many readings."""
+    most = max(1, query.limit // len(metrics))
+    begin = pd.Timestamp(from_us(first)).tz_convert(machine.zone)
+    edges = slots.edges(begin, begin + most * slots.LONGEST[str(query.freq)], str(query.freq))
+    full = stored.nth_time(connection, machine.id, metrics, first, LOADED // len(metrics))
+    held = most if full is None else edges.searchsorted(from_us(full), side="right") - 1
+    return _us(edges)[min(max(held, 1), most)]
 
 
 def list_expected(ask: Ask) -> "Rows[r.ExpectedRow]":
@@ -151,7 +163,7 @@ def _page_of(
     first = query.start if after is None else max(query.start, from_us(after[1]))
     if query.freq is None:
         return first, end
-    longest = (query.limit + 2) * kpi.LONGEST[query.freq]
+    longest = (query.limit + 2) * slots.LONGEST[query.freq]
     return first, end if end - first <= longest else first + longest
 
 
@@ -285,8 +297,8 @@ def post_readings(asks: Sequence[Ask]) -> list[r.Taken]:
     ]
 
 
-def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
-    rows = body.rows if isinstance(body, r.ReadingsIn) else body
+def _columns(body: "r.ReadingsIn | r.OddReadingsIn | Sequence[r.ReadingIn]") -> Columns:
+    rows = body.rows if isinstance(body, r.ReadingsIn | r.OddReadingsIn) else body
     if all(row.values is None for row in rows):
         return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     flat = [(row.machine, metric, row.time, value) for row in rows for metric, value in _said(row)]
@@ -294,11 +306,14 @@ def _columns(body: "r.ReadingsIn | Sequence[r.ReadingIn]") -> Columns:
     return dict(zip(COLUMNS, map(list, columns), strict=True))
 
 
-def _said(row: r.ReadingIn) -> Iterator[tuple[str | None, float | str | None]]:
+def _said(row: "r.ReadingIn | r.OddReadingIn") -> Iterator[tuple[Any, Any]]:
     """Yield everything that a row says: metric and value, and the values."""
     if row.values is None or row.metric is not None or row.value is not None:
         yield row.metric, row.value
-    yield from (row.values or {}).items()
+    if isinstance(row.values, dict):
+        yield from row.values.items()
+    elif row.values is not None:
+        yield "values", row.values
 
 
 def post_machine(ask: Ask) -> Made:
@@ -484,6 +499,7 @@ OPERATIONS = (
         r.Taken,
         post_readings,
         csv_body=readings_in,
+        loose_body=list[r.OddReadingIn] | r.OddReadingsIn,
         together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),

@@ -137,7 +137,7 @@ class Rest(Handler):
         if kind != JSON:
             known = f"{JSON} or {CSV}" if operation.csv_body else JSON
             raise Refused(415, "media_type", f"Content-Type is {kind}; it must be {known}")
-        return decoded(bytes(self._body), operation.body)
+        return decoded(bytes(self._body), operation.body, operation.loose_body)
 
     def _answer(self, operation: Operation, answer: Any) -> None:
         self.set_status(operation.status)

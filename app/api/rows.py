@@ -156,6 +156,22 @@ class ReadingsIn(Struct, forbid_unknown_fields=True, kw_only=True):
     rows: list[ReadingIn]
 
 
+class OddReadingIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A row with the keys of a reading, whatever it says of them."""
+
+    machine: Any
+    time: Any
+    metric: Any = None
+    value: Any = None
+    values: Any = None
+
+
+class OddReadingsIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Such rows by name."""
+
+    rows: list[OddReadingIn]
+
+
 class MachineIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """A new machine, at a factory that is there, or at a new one."""
 

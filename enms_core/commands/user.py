@@ -6,6 +6,7 @@ import sys
 
 from enms_core.client import connect
 from enms_core.people import ROLES
+from enms_core.plant import Unknown
 from enms_core.settings import Settings
 from enms_core.store import users
 
@@ -15,12 +16,15 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb, text, do in (
         ("add", "Add somebody with a password, or give a new one.", add),
-        ("role", "Give a role to somebody whom another provider vouches for.", role),
+        ("role", "Give another role to somebody who is known.", role),
     ):
         words = verbs.add_parser(verb, help=text)
         words.add_argument("name")
         words.add_argument("--role", choices=ROLES, default="viewer")
         words.set_defaults(verb=do)
+        if do is add:
+            text = "Another provider vouches for them (ENMS_AUTH=oauth)."
+            words.add_argument("--no-password", action="store_true", help=text)
     verbs.add_parser("list", help="List who is known.").set_defaults(verb=show)
     old = verbs.add_parser("remove", help="Forget somebody.")
     old.add_argument("name")
@@ -37,17 +41,22 @@ def add(settings: Settings, args: argparse.Namespace) -> None:
     store = connect(settings).store
     with store.read() as connection:
         known = {user.name: user.has_password for user in users.listed(connection)}
-    if known.get(args.name):
+    if known.get(args.name) or (args.no_password and args.name in known):
         raise ValueError(f"{args.name} is there already; see enms user role, or remove it first")
-    password = _password()
+    password = None if args.no_password else _password()
     with store.write() as connection:
         users.put(connection, args.name, args.role, password)
     print(f"{args.name} may log in as {args.role}")
 
 
 def role(settings: Settings, args: argparse.Namespace) -> None:
-    """Keep the role."""
+    """Keep the role; raise Unknown for somebody whom nobody added: a name is soon misspelt."""
     with connect(settings).store.write() as connection:
+        if users.person(connection, args.name) is None:
+            raise Unknown(
+                f"user {args.name!r} is unknown; add them with enms user add NAME --role "
+                f"{args.role}, and --no-password where another provider vouches for them"
+            )
         users.put(connection, args.name, args.role)
     print(f"{args.name} is {args.role}")
 

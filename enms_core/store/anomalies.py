@@ -44,6 +44,11 @@ class Anomaly:
         """The same for the same machine, metric and start, whoever found it."""
         return str(uuid.uuid5(_NAMES, f"{self.machine_id}/{self.metric}/{self.started_at}"))
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether a person saw it and no detector, which would have given it a score."""
+        return self.score == 0.0
+
     def ended(self, at: int) -> "Anomaly":
         """Return the anomaly as it is over."""
         return replace(self, state="resolved", ended_at=at)
@@ -108,9 +113,10 @@ def get(connection: sa.Connection, anomaly_id: str) -> Anomaly:
     return Anomaly(**{name: value for name, value in row.items() if name != "id"})
 
 
-def put_state(connection: sa.Connection, anomaly_id: str, state: str) -> None:
-    """Change the state of an anomaly."""
-    connection.execute(sa.update(anomalies).where(anomalies.c.id == anomaly_id).values(state=state))
+def put_state(connection: sa.Connection, anomaly_id: str, state: str, ended_at: int | None) -> None:
+    """Change the state of an anomaly, and its end."""
+    changed = sa.update(anomalies).where(anomalies.c.id == anomaly_id)
+    connection.execute(changed.values(state=state, ended_at=ended_at))
 
 
 def put_label(

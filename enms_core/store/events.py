@@ -10,8 +10,7 @@ from enms_core.store.times import now_us
 
 def record(connection: sa.Connection, event: Event) -> Envelope | None:
     """Number and keep an event within the caller's transaction; None if it was told before."""
-    known = sa.select(events.c.seq).where(events.c.event_id == event.event_id)
-    if connection.execute(known).first():
+    if is_told(connection, event):
         return None
     number = (
         sa.update(counters)
@@ -32,6 +31,12 @@ def record(connection: sa.Connection, event: Event) -> Envelope | None:
         )
     )
     return envelope
+
+
+def is_told(connection: sa.Connection, event: Event) -> bool:
+    """Whether this fact is among the events that are kept."""
+    known = sa.select(events.c.seq).where(events.c.event_id == event.event_id)
+    return connection.execute(known).first() is not None
 
 
 def after(connection: sa.Connection, seq: int, limit: int) -> list[tuple[int, str, str]]:

@@ -19,9 +19,9 @@ def all_machines(connection: sa.Connection) -> list[Machine]:
     return [_machine(row) for row in connection.execute(query).mappings()]
 
 
-def names(connection: sa.Connection) -> set[str]:
-    """Return the names of the machines."""
-    return set(connection.execute(sa.select(machines.c.name)).scalars())
+def rated_kw(connection: sa.Connection) -> dict[str, float | None]:
+    """Return the rated power of the machines by their names, None where it is not known."""
+    return dict(connection.execute(sa.select(machines.c.name, machines.c.rated_kw)).all())
 
 
 def find(connection: sa.Connection, name_or_id: str) -> Machine:

@@ -100,6 +100,27 @@ def frame(
     return wide
 
 
+def nth_time(
+    connection: sa.Connection, machine_id: str, metrics: Collection[str], start_us: int, n: int
+) -> int | None:
+    """Return when the first of these metrics has had `n` readings from the start on and one more.
+
+    None where none has so many.
+    """
+    found = []
+    for number, (owner, metric) in all_series(connection).items():
+        if owner == machine_id and metric in metrics:
+            query = (
+                sa.select(readings.c.time)
+                .where(readings.c.series_id == number, readings.c.time >= start_us)
+                .order_by(readings.c.time)
+                .limit(1)
+                .offset(n)
+            )
+            found.append(connection.execute(query).scalar())
+    return min((at for at in found if at is not None), default=None)
+
+
 def value_at(connection: sa.Connection, machine_id: str, metric: str, at_us: int) -> float | None:
     """Return the newest value at that time, at most an hour old; None where there is none."""
     query = (

@@ -76,7 +76,7 @@ def test_after_says_when_the_log_does_not_reach_back(hub, wrap):
     assert len(hub.after(3)) == KEEP
 
 
-def test_a_listener_that_fails_is_dropped_and_the_others_go_on(hub, wrap, caplog):
+def test_a_listener_that_fails_is_dropped_and_the_others_go_on(hub, wrap, caplog, faults):
     first, last = Heard(), Heard()
     for listener in (first, Failing(), last):
         hub.register(listener)
@@ -84,6 +84,7 @@ def test_a_listener_that_fails_is_dropped_and_the_others_go_on(hub, wrap, caplog
     hub.take(wrap(progress(2)))
     assert len(first) == len(last) == 2
     assert caplog.text.count("dropped a listener") == 1
+    assert faults() == {"listener": 1}
 
 
 def test_an_unregistered_listener_hears_nothing(hub, wrap):
@@ -109,7 +110,9 @@ def test_latency_and_last_event_are_known_after_the_first(hub, wrap):
     assert hub.last_event == envelope.published_at
 
 
-async def test_a_feed_that_breaks_is_started_again_after_the_last_number(wrap, monkeypatch, caplog):
+async def test_a_feed_that_breaks_is_started_again_after_the_last_number(
+    wrap, monkeypatch, caplog, faults
+):
     monkeypatch.setattr(hub_module, "FIRST_PAUSE_S", 0.0)
     envelopes = [wrap(progress(i)) for i in range(3)]
     asked = []
@@ -130,6 +133,7 @@ async def test_a_feed_that_breaks_is_started_again_after_the_last_number(wrap, m
     assert heard == envelopes
     assert asked == [None, 2]
     assert "the feed broke" in caplog.text
+    assert faults() == {"feed": 1}
 
 
 async def test_another_store_begins_anew(wrap, monkeypatch):

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import urllib.request
 from dataclasses import replace
@@ -40,13 +39,6 @@ class Plant(RunningPlant):
         found = broker.locate(self.settings)
         assert found, "there is no Redis"
         return redis_client(found.url)
-
-    def metric(self, name: str) -> float:
-        """Return a figure that the server counts, summed over its labels."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=GUARD_S) as answer:
-            lines = answer.read().decode().splitlines()
-        found = [line for line in lines if re.match(rf"{name}(\{{.*\}})? ", line)]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def detail(self) -> dict[str, Any]:
         """Return what the server tells of its health."""

@@ -209,6 +209,6 @@ def test_a_time_that_is_none_goes_to_quarantine_with_its_row_alone(tmp_path):
         "time,power_kw\n2026-10-01T00:00:00+02:00,1\nyesterday,2\n2026-10-01T00:01:00+02:00,3\n"
     )
     rows = read(path, machine="Pump")
-    checked = check(rows, {"Pump"}, datetime.now(UTC))
+    checked = check(rows, {"Pump": None}, datetime.now(UTC))
     assert checked.valid["value"].tolist() == [1.0, 3.0]
     assert checked.refused["reason"].str.startswith("time is not a time").tolist() == [True]

@@ -554,7 +554,9 @@ def test_sweeps_are_at_five_past(now, due):
     assert at > datetime.fromisoformat(now)
 
 
-def test_a_detection_that_fails_is_told_and_does_not_stop_the_next(sqlite_store, monkeypatch):
+def test_a_detection_that_fails_is_told_and_does_not_stop_the_next(
+    sqlite_store, monkeypatch, faults
+):
     running = Engine(sqlite_store, Bell(lambda: None))
     request = json.dumps({"machine_id": "", "start": 0, "end": 1, "by": "ann"})
     with sqlite_store.write() as connection:
@@ -568,3 +570,4 @@ def test_a_detection_that_fails_is_told_and_does_not_stop_the_next(sqlite_store,
     with sqlite_store.read() as connection:
         told = [envelope.event.alert_type for envelope in events.since(connection, 0)]
     assert told == ["detection_failed", "detection_completed"]
+    assert faults() == {"detection": 1}

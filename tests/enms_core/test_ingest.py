@@ -120,7 +120,9 @@ def test_extremes_survive_the_database(store, plant):
     values = [1e15, -1e15, 5e-324, 0.1 + 0.2, 123456789.123456789, -0.0]
     times = [START + timedelta(microseconds=n) for n in range(len(values))]
     pairs = zip(times, values, strict=True)
-    ingest(store, SILENT, odd(*({"time": at, "value": v} for at, v in pairs)))
+    ingest(
+        store, SILENT, odd(*({"metric": "energy_kwh", "time": at, "value": v} for at, v in pairs))
+    )
     with store.read() as connection:
         assert stored.after(connection, 0, 10)["value"].tolist() == values
 

@@ -32,7 +32,7 @@ def press(sqlite_store):
         rows = pd.DataFrame({"machine": "Press", "metric": "power_kw", "time": times})
         made = rows.assign(metric="production_count", value=rng.integers(0, 3, len(times)))
         rows = pd.concat([rows.assign(value=power), made], ignore_index=True)
-        checked = check(rows, {"Press"}, datetime(2026, 11, 1, tzinfo=UTC))
+        checked = check(rows, {"Press": None}, datetime(2026, 11, 1, tzinfo=UTC))
         assert readings.add(connection, checked) == len(rows)
         us = np.array([to_us(at) for at in times.to_pydatetime()])
         energy.recompute(connection, machine.id, "power_kw", us)

@@ -16,7 +16,7 @@ from enms_core.readings import COLUMNS, FUTURE, LARGEST, LONGEST_METRIC, SHOWN, 
 NOW = datetime(2026, 11, 22, 14, tzinfo=UTC)
 AT = "2026-11-22T13:59:00+00:00"
 GOOD = {"machine": "Pump", "metric": "power_kw", "time": AT, "value": 41.5}
-MACHINES = {"Pump", "Press"}
+MACHINES = {"Pump": None, "Press": None}
 
 
 def frame(*rows):
@@ -36,6 +36,40 @@ def accepted(**row):
     result = checked(row)
     assert result.refused.to_dict("records") == []
     return result.valid.iloc[0]
+
+
+# -- power -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "good"),
+    [
+        ("power_kw", 7_500.0, True),
+        ("power_kw", -7_500.0, True),
+        ("power_kw", 7_500.1, False),
+        ("power_kw", -1e9, False),
+        ("power_kw", "1e9", False),
+        ("heat_kw", 1e9, False),
+        ("energy_kwh", 1e9, True),
+        ("temperature_c", 1e9, True),
+    ],
+)
+@pytest.mark.parametrize("others", [{}, {"Fan": 0.5}, {"Mill": 4_000.0}, {"Old": None}])
+def test_no_machine_takes_a_hundred_times_its_rated_power(metric, value, good, others):
+    rated = {"Pump": 75.0, **others}
+    sent = {"metric": metric, "value": value}, {"machine": next(iter(others), "Pump")}
+    beyond = "value is beyond 100 times the machine's rated power of 75 kW"
+    for rows in (frame(*sent), columns(*sent)):
+        refused = check(rows, rated, NOW).refusals
+        assert [each["reason"] for each in refused] == ([] if good else [beyond])
+
+
+def test_a_machine_without_a_rated_power_may_take_any():
+    sent = frame({"machine": "Press", "value": 1e15}, {"machine": "Nobody", "value": 1e9})
+    result = check(sent, {"Press": None, "Pump": 75.0}, NOW)
+    assert result.refused["reason"].tolist() == ["machine is unknown"]
+    huge = check(frame({"value": 1e16}), {"Pump": 1e15}, NOW)
+    assert huge.refused["reason"].tolist() == ["value is beyond 1e+15"]
 
 
 # -- values --------------------------------------------------------------------------------------
@@ -314,7 +348,7 @@ def test_names_as_pandas_infers_them(odd):
 def test_nothing_at_all():
     for rows in (pd.DataFrame(columns=COLUMNS), typed().iloc[:0], frame().iloc[:0]):
         assert len(holds(rows, check(rows, MACHINES, NOW)).valid) == 0
-    assert len(check(typed(), set(), NOW).refused) == 3
+    assert len(check(typed(), {}, NOW).refused) == 3
 
 
 def test_any_index_and_more_columns():

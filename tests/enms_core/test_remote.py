@@ -60,6 +60,21 @@ def test_machines_and_readings_are_the_same(near, far, rows):
     assert far.readings("Press", START).empty
 
 
+@pytest.mark.parametrize("zone", ["America/Santiago", "America/Havana", "Australia/Lord_Howe"])
+def test_slots_are_the_same_where_midnight_is_strange(near, far, rows, zone):
+    near.add_machine("Far", factory=Factory("Far", zone))
+    start = {"America/Santiago": "2026-09-05", "America/Havana": "2026-10-31"}.get(
+        zone, "2026-10-03"
+    )
+    times = pd.date_range(f"{start}T17:00", periods=300, freq="10min", tz=zone)
+    far.write(rows.head(300).assign(machine="Far", time=times).drop(index=range(90, 120)))
+    for first in (start, times[60]):
+        for freq in ("30min", "1h", "1D", "1W"):
+            mine, theirs = (p.readings("Far", first, freq=freq) for p in (near, far))
+            assert len(mine) > 0
+            same(mine, theirs)
+
+
 def test_what_is_refused_comes_back_with_its_reason(far, rows):
     receipt = far.write(rows.head(3).assign(machine="Nobody"))
     assert (receipt.quarantined, receipt.reasons) == (3, {"machine is unknown": 3})

@@ -77,5 +77,15 @@ def test_a_password_is_not_told(settings, valkey):
 
 def test_as_text_there_is_a_line_a_part(settings):
     report = status.report(settings)
+    report["engine"]["pid"] = 7
     lines = status.as_text(report).splitlines()
     assert [line.split()[0] for line in lines] == list(report)
+
+
+def test_as_text_it_is_said_that_nothing_runs_and_how_to_start_it(settings, valkey):
+    """A Redis that is configured runs by itself: it is no part of the plant."""
+    first, *lines = status.as_text(status.report(settings)).splitlines()
+    assert first == "Nothing of this plant runs; start it with ./panel_serve.sh, or with enms run."
+    assert len(lines) == len(status.report(settings))
+    configured = Settings.from_env({**settings.environment(), "ENMS_REDIS_URL": valkey.url})
+    assert status.as_text(status.report(configured)).startswith(first)

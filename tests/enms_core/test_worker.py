@@ -171,11 +171,11 @@ def test_the_order_of_events_is_that_of_the_training(lite):
 @pytest.mark.parametrize(
     ("days", "reason"), [(1, "weeks|days|rows|hours"), (0, "power_kw or energy_kwh")]
 )
-def test_too_little_to_learn_from_fails_with_a_reason(shop, days, reason, caplog):
+def test_too_little_to_learn_from_fails_with_a_reason(shop, days, reason, faults):
     job = shop.submit(shop.machine(days=days))
     worker._perform(shop.store, SILENT, job.id)
     failed = shop.job(job.id)
-    assert failed.state == "failed"
+    assert (failed.state, faults()) == ("failed", {"job": 1})
     [end] = shop.told("training.completed")
     assert (end.status, end.error_message) == ("failed", failed.error_message)
     assert pd.Series([failed.error_message]).str.contains(reason).all()

@@ -1,11 +1,15 @@
 """Degraded, not dead: what the wire answers when the store or Redis does not."""
 
+import asyncio
 import sqlite3
 
+import httpx
 import pytest
 import sqlalchemy as sa
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
-from enms_core.store import events
+from enms_core.store import events, pages
 
 ROW = {"machine": "Pump", "metric": "power_kw", "time": "2026-11-22T13:00:00Z", "value": 1.0}
 
@@ -46,6 +50,29 @@ def test_a_full_store_says_so_and_is_read(rest, served):
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert "full" in refused.json()["message"]
     assert len(rest.get("/readings?machine=Pump").json()["items"]) == 1
+
+
+def test_what_nobody_foresaw_is_answered_and_counted(rest, served, monkeypatch, faults):
+    monkeypatch.setattr(pages, "machines", lambda *_: 1 / 0)
+    assert rest.get("/machines").json()["error"] == "internal_server_error"
+    assert rest.get("/machines?limit=0").status_code == 400
+    assert faults() == {"request": 1}
+
+
+async def test_a_client_that_fails_is_cut_and_counted(served, eventually, monkeypatch, faults):
+    address = f"ws://127.0.0.1:{served.port}/api/v1/ws/events"
+    async with connect(address) as broken, connect(address) as other:
+        await broken.recv()
+        await other.recv()
+        clients = served.server.audience._clients
+        await asyncio.to_thread(eventually, lambda: len(clients) == 2)
+        monkeypatch.setattr(next(iter(clients)), "offer", lambda _message: 1 / 0)
+        alert = {"alert_type": "a", "message": "m"}
+        async with httpx.AsyncClient() as http:
+            await http.post(f"{served.url}/api/v1/alerts", json=alert)
+        told = await asyncio.gather(broken.recv(), other.recv(), return_exceptions=True)
+    assert sorted(isinstance(each, ConnectionClosed) for each in told) == [False, True]
+    assert faults() == {"client": 1}
 
 
 def test_a_frozen_redis_holds_up_no_request(rest, served, valkey, eventually):

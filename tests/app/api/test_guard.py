@@ -92,11 +92,13 @@ def test_a_role_may_what_it_may(ask, secret, request, role, closed_too):
         request.getfixturevalue("closed")
     token, order = secret(role), [VIEWER, ANALYST, ADMIN]
     for (method, path), needed in ROLES.items():
-        status = ask(path, method, token=token, **{"Content-Type": "application/json"}).status_code
+        answer = ask(path, method, token=token, **{"Content-Type": "application/json"})
+        status = answer.status_code
         if order.index(role) >= order.index(needed):
             assert status in (200, 400), f"{method} {path} {status}"
         else:
             assert status == 403, f"{method} {path} {status}"
+            assert f"has the role {role}; this needs the role {needed}" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 import time
@@ -10,9 +11,11 @@ from itertools import pairwise
 
 import httpx
 import pytest
+from tornado.httpserver import HTTPServer
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from app import server
 from enms_core.bus import client as redis_client
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
 from enms_core.plant import Factory, Machine
@@ -235,6 +238,73 @@ async def test_another_plant_s_values_stay_its_own(served, stream, valkey, event
                 publisher.publish(envelope.channel, envelope.to_json())
         async with asyncio.timeout(20):
             assert json.loads(await client.recv())["epoch"] == served.server.hub.epoch
+
+
+# -- nobody is waited for for ever -------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch, request):
+    """Let the server wait so long for the next request, and for a body."""
+    for name, seconds in zip(("IDLE_S", "BODY_S"), request.param, strict=True):
+        monkeypatch.setattr(server, name, seconds)
+    server.limit_waiting()
+    yield request.getfixturevalue("served")
+    HTTPServer.configure(None)
+
+
+POSTING = (
+    "POST /api/v1/readings HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
+
+
+def is_closed(raw):
+    """Whether the server ends a connection, in its time."""
+    raw.settimeout(30)
+    with contextlib.suppress(ConnectionError):
+        return raw.recv(4096) == b""
+    return True
+
+
+@pytest.mark.parametrize("impatient", [(0.3, 20.0)], indirect=True)
+@pytest.mark.parametrize("said", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: loc"])
+def test_who_asks_nothing_is_not_waited_for(impatient, said):
+    with socket.create_connection(("127.0.0.1", impatient.port)) as raw:
+        raw.sendall(said)
+        assert is_closed(raw)
+
+
+@pytest.mark.parametrize("impatient", [(20.0, 0.5)], indirect=True)
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.port)) as raw:
+        raw.sendall(POSTING.format(100_000).encode())
+        raw.settimeout(0.05)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(400):
+                raw.sendall(b" ")
+                with contextlib.suppress(TimeoutError):
+                    if raw.recv(1) == b"":
+                        break
+            else:
+                pytest.fail("the server waits")
+
+
+@pytest.mark.parametrize("impatient", [(0.3, 20.0)], indirect=True)
+async def test_a_slow_upload_and_a_quiet_stream_live_on(impatient):
+    rows = [{"machine": "Pump", "metric": "power_kw", "time": T, "value": 1.0}]
+    body = json.dumps(rows).encode()
+    async with connect(f"ws://127.0.0.1:{impatient.port}/api/v1/ws/dashboard") as client:
+        await client.recv()
+        reader, writer = await asyncio.open_connection("127.0.0.1", impatient.port)
+        writer.write(POSTING.format(len(body)).encode())
+        for first in range(0, len(body), 10):
+            writer.write(body[first : first + 10])
+            await asyncio.sleep(0.1)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await client.send("ping")
+        assert json.loads(await client.recv())["type"] == "pong"
 
 
 # -- buckets where midnight is strange ----------------------------------------------------------

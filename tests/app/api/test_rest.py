@@ -5,10 +5,13 @@ import json
 import pandas as pd
 import pytest
 
+from app.api import operations
 from enms_core.engine import Engine
-from enms_core.events import TrainingProgress
+from enms_core.events import TrainingProgress, utc_now
 from enms_core.forecasting.accuracy import Accuracy
-from enms_core.store import events, forecasts, machines
+from enms_core.plant import Factory, Machine
+from enms_core.store import anomalies, events, forecasts, machines
+from enms_core.store import readings as stored
 from enms_core.store.times import now_us, to_us
 
 T = "2026-11-22T13:{:02d}:00+00:00"
@@ -61,6 +64,43 @@ def test_what_is_no_reading_is_answered_with_its_reason(rest):
 
 
 @pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"time": 1795352400}, "time is not a time"),
+        ({"time": None}, "time is not a time"),
+        ({"time": {"iso": "x"}}, "time is not a time"),
+        ({"machine": 7}, "machine is unknown"),
+        ({"machine": None}, "machine is unknown"),
+        ({"metric": ["power_kw"]}, "metric ''"),
+        ({"value": True}, "value is not a finite number"),
+        ({"value": "much"}, "value is not a finite number"),
+        ({"value": None}, "value is not a finite number"),
+        ({"value": [[1]]}, "value is not a finite number"),
+        ({"value": 10**400}, "value is not a finite number"),
+        ({"values": {"flow_m3h": False}}, "value is not a finite number"),
+        ({"values": [1.0]}, "metric 'values'"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_an_odd_row_is_quarantined_and_the_others_are_stored(rest, served, odd, reason, named):
+    """One row of a wrong type once cost the whole batch its place in the store."""
+    sent = [*rows(2), {**rows(4)[3], **odd}, rows(3)[2]]
+    told = rest.post("/readings", json={"rows": sent} if named else sent).json()
+    kept = 4 if "values" in odd else 3  # what else that row says
+    assert (told["accepted"], told["duplicates"], told["refused"]) == (kept, 0, 1)
+    assert told["quarantined"][0]["reason"].startswith(reason)
+    with served.server.plant.store.read() as connection:
+        assert stored.quarantined(connection)["reason"].tolist()[0].startswith(reason)
+
+
+def test_a_number_that_no_computer_holds_is_quarantined(rest):
+    text = json.dumps(rows(2)).replace("41.0", "1e999")
+    answer = rest.post("/readings", content=text, headers={"Content-Type": "application/json"})
+    assert answer.json()["accepted"] == 1
+    assert answer.json()["quarantined"][0]["value"] == "inf"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"machine,metric,time,value\nPump,power_kw,{T.format(0)},4.5\n",
@@ -76,7 +116,9 @@ def test_readings_come_as_csv_too(rest, text):
     ("body", "status", "field"),
     [
         (b'[{"machine": "Pump"}]', 400, "[0].time"),
-        (b'[{"machine": 3, "time": "x"}]', 400, "[0].machine"),
+        (b'[{"machine": "Pump", "time": true}, {"time": 3}]', 400, "[1].machine"),
+        (b'[{"machine": 3, "time": "x"}, 3]', 400, "[1]"),
+        (b'[{"machine": "Pump", "time": 3, "value": ' + b"[" * 100_000, 400, None),
         (b'{"rows": 3}', 400, "rows"),
         (b'[{"machine": "Pump", "time": "x", "colour": "red"}]', 400, "[0].colour"),
         (b"NaN", 400, None),
@@ -114,6 +156,30 @@ def test_a_parameter_that_is_wrong_is_named(rest, path, field):
     answer = rest.get(path)
     assert answer.status_code == 400, answer.text
     assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "field", "right"),
+    [
+        ("/anomalies?severity=awful", None, "severity", "info, warning, critical"),
+        ("/anomalies?state=shut", None, "state", "open, acknowledged, resolved"),
+        ("/readings?freq=2h", None, "freq", "1min, 5min, 15min, 30min, 1h, 1D"),
+        ("/models?state=old", None, "state", "active, retired"),
+        ("/anomalies?start=yesterday", None, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/kpis?start=2026-11-22T13:00:00", None, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/anomalies/{id}/forget", {}, "action", "acknowledge, resolve, reopen"),
+        ("/anomalies/{id}/label", {"label": "wrong"}, "label", "true, false, expected"),
+        ("/training", {"machine": "Pump", "model": "oracle"}, "model", "baseline"),
+        ("/detections", {"start": "2026-11-22"}, "start", "such as 2026-11-22T14:00:00+01:00"),
+        ("/machines", {"name": "A", "factory": "B", "type": "toy"}, "type", "compressor, hvac"),
+        ("/alerts", {"alert_type": "a", "message": "b", "severity": 3}, "severity", "info, w"),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(rest, path, sent, field, right):
+    path = path.replace("{id}", "00000000-0000-0000-0000-000000000000")
+    answer = rest.get(path) if sent is None else rest.post(path, json=sent)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert right in answer.json()["message"]
 
 
 def test_what_is_not_there_is_said_so(rest):
@@ -163,6 +229,60 @@ def test_slots_are_the_same_whole_or_in_pages(rest):
     power = [r["value"] for r in whole if r["metric"] == "power_kw"]
     assert power == [7.0, 17.0, 42.0, 51.5]  # the third slot has five readings, 40 to 44
     assert [r["value"] for r in whole if r["metric"] == "units_count"] == [15.0, 5.0, 5.0, 14.0]
+
+
+def test_days_where_midnight_is_strange_are_slots_too(rest, served):
+    """On its day the clock of Santiago goes from 23:59:59 to 01:00."""
+    with served.server.plant.store.write() as connection:
+        machines.add(connection, Machine("Far", factory=Factory("Far", "America/Santiago")))
+    times = pd.date_range("2026-09-06T12:00-03:00", periods=40, freq="1h")
+    sent = [{"machine": "Far", "time": at.isoformat(), "values": {"power_kw": 1}} for at in times]
+    assert rest.post("/readings", json=sent).json()["accepted"] == 40
+    start = "2026-09-06T02:00:00-03:00"
+    for limit in (1000, 1):
+        asked = {"machine": "Far", "freq": "1D", "start": start}
+        found = [row for page in pages(rest, "/readings", limit, **asked) for row in page]
+        assert [row["time"] for row in found] == [
+            "2026-09-06T04:00:00+00:00",
+            "2026-09-07T03:00:00+00:00",
+            "2026-09-08T03:00:00+00:00",
+        ]
+
+
+def test_a_page_of_slots_reads_no_more_than_its_bound(rest, monkeypatch):
+    """A page of decades of days would read millions of readings; it ends early, and goes on."""
+    kept = stored.frame
+    loaded = []
+
+    def frame(*asked):
+        loaded.append(len(found := kept(*asked)))
+        return found
+
+    sent = [
+        {"machine": "Pump", "time": T.format(i), "values": {"power_kw": float(i), "units_count": 1}}
+        for i in range(60)
+    ]
+    sent += [{**row, "time": row["time"].replace("-22T13", "-23T13")} for row in sent]
+    rest.post("/readings", json=sent)
+    asked = {"machine": "Pump", "freq": "5min", "start": "1970-01-01T00:00:00Z"}
+    whole = rest.get("/readings", params={**asked, "limit": 10_000}).json()
+    assert (len(whole["items"]), whole["next"]) == (48, None)
+    monkeypatch.setattr(operations, "LOADED", 26)
+    monkeypatch.setattr(stored, "frame", frame)
+    parts = pages(rest, "/readings", 1000, **asked)
+    assert sorted(map(str, (row for page in parts for row in page))) == sorted(
+        map(str, whole["items"])
+    )
+    assert loaded == [10] * 12  # the thirteenth time of both metrics is in the third slot
+    monkeypatch.setattr(operations, "LOADED", 2)
+    parts = pages(rest, "/readings", 1000, **asked)
+    assert [len(page) for page in parts] == [2] * 24 + [0]  # a slot at least
+
+
+def test_slots_of_a_metric_that_is_not_there_are_none(rest):
+    rest.post("/readings", json=rows(4))
+    asked = {"machine": "Pump", "metric": "flow_m3h", "freq": "1h", "start": T.format(0)}
+    assert rest.get("/readings", params=asked).json() == {"items": [], "next": None}
 
 
 def test_a_list_is_csv_too_and_runs_no_formula(rest):
@@ -216,6 +336,62 @@ def test_a_reported_anomaly_lives(rest):
     told = rest.get("/events?channels=anomaly.updated").json()["items"]
     assert [e["data"]["state"] for e in told] == ["acknowledged", "resolved", "open"]
     assert told[0]["data"]["by"] == "local user"
+
+
+def end_of(rest):
+    [row] = rest.get("/anomalies").json()["items"]
+    return row["ended_at"]
+
+
+def test_a_reported_anomaly_ends_when_it_is_resolved(rest):
+    """Without an end it lasted for ever, for whoever leaves anomalous times out."""
+    sent = {"machine": "Pump", "started_at": T.format(0), "note": "hot", "value": 9, "expected": 3}
+    path = f"/anomalies/{rest.post('/anomalies', json=sent).json()['id']}"
+    rest.post(f"{path}/acknowledge", json={})
+    assert end_of(rest) is None
+    before = utc_now()
+    rest.post(f"{path}/resolve", json={})
+    assert before <= end_of(rest) <= utc_now()
+    rest.post(f"{path}/reopen", json={})
+    assert end_of(rest) is None
+    rest.post(f"{path}/resolve", json={})
+    assert end_of(rest) > before
+
+
+def test_the_end_that_was_reported_stays(rest):
+    sent = {"machine": "Pump", "started_at": T.format(0), "ended_at": T.format(30), "note": "hot"}
+    made = rest.post("/anomalies", json={**sent, "value": 9, "expected": 3}).json()
+    for action in ("resolve", "reopen", "acknowledge", "resolve"):
+        rest.post(f"/anomalies/{made['id']}/{action}", json={})
+        assert end_of(rest) == T.format(30)
+
+
+def test_the_end_of_what_the_engine_follows_is_the_engine_s(rest, served):
+    with served.server.plant.store.write() as connection:
+        machine = machines.find(connection, "Pump")
+        found = anomalies.Anomaly(
+            machine_id=machine.id,
+            metric="power_kw",
+            state="open",
+            severity="warning",
+            score=7.5,
+            value=9.0,
+            expected=3.0,
+            lower=2.0,
+            upper=4.0,
+            delta_kwh=1.0,
+            delta_cost=0.2,
+            started_at=now_us() - 60_000_000,
+            reason="more than expected",
+        )
+        anomalies.add(connection, found)
+    rest.post(f"/anomalies/{found.id}/resolve", json={})
+    assert end_of(rest) is None
+    with served.server.plant.store.write() as connection:
+        anomalies.update(connection, found.ended(now_us()))
+    ended = end_of(rest)
+    rest.post(f"/anomalies/{found.id}/reopen", json={})
+    assert end_of(rest) == ended
 
 
 def test_a_label_says_what_an_anomaly_was(rest):

@@ -111,7 +111,7 @@ def _row(rng: random.Random) -> dict[str, Any]:
 
 
 def _text(rng: random.Random) -> Any:
-    """Return an odd text; now and then what is none, for which the whole request is refused."""
+    """Return an odd text; now and then what is none."""
     return rng.choice(TEXTS if rng.random() < 0.95 else ODD)
 
 

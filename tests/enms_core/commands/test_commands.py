@@ -338,7 +338,9 @@ def test_status_as_text(enms, plant, file):
     enms("import", file)
     code, out, _ = enms("status")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(json.loads(
+    first, *lines = out.splitlines()
+    assert first.startswith("Nothing of this plant runs; start it with ./panel_serve.sh")
+    assert [line.split()[0] for line in lines] == list(json.loads(
         enms("status", "--json")[1]
     ))  # fmt: skip
     assert "2026-03-04T23:50:00+00:00" in out

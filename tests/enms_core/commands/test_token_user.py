@@ -71,6 +71,25 @@ def test_a_user_logs_in_with_a_password(store, capsys, monkeypatch):
     assert main(["user", "remove", "anna"]) == 1
 
 
+def test_a_role_is_for_somebody_who_was_added(store, capsys):
+    """A misspelt name once became a user of its own, and the person kept the old role."""
+    assert main(["user", "role", "ana", "--role", "admin"]) == 1
+    said = capsys.readouterr().err
+    assert "'ana' is unknown" in said
+    assert "enms user add NAME --role admin, and --no-password" in said
+    with store.read() as connection:
+        assert users.listed(connection) == []
+
+
+def test_another_provider_vouches_for_somebody_without_a_password(store, capsys):
+    assert main(["user", "add", "anna@example.com", "--role", "admin", "--no-password"]) == 0
+    assert main(["user", "add", "anna@example.com", "--no-password"]) == 1
+    assert "see enms user role" in capsys.readouterr().err
+    assert main(["user", "role", "anna@example.com", "--role", "analyst"]) == 0
+    assert main(["user", "list"]) == 0
+    assert "anna@example.com  analyst  another provider" in capsys.readouterr().out
+
+
 def test_a_short_password_is_refused(store, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     assert main(["user", "add", "anna"]) == 1
