@@ -20,13 +20,12 @@ from enms_core import jobs, telemetry
 from enms_core.bus import GONE, Bell, Ear, Locate, Relay
 from enms_core.detection.monitor import Judged, Monitor
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
-from enms_core.findings import as_anomaly, detect, tell
+from enms_core.findings import detect, refresh, tell
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import (
     Connection,
     Store,
     Unavailable,
-    anomalies,
     energy,
     events,
     models,
@@ -148,9 +147,8 @@ class Engine:
             times = mine["time"].to_numpy(np.int64)
             energy.recompute(connection, watch.machine.id, metric, times)
             scores.put(connection, watch.machine.id, metric, result.band)
-            told += sum(tell(connection, watch, step) for step in result.steps)
-            if watch.monitor.episode:
-                anomalies.update(connection, as_anomaly(connection, watch, watch.monitor.episode))
+            told += sum(tell(connection, watch, step) is not None for step in result.steps)
+            refresh(connection, watch)
             if result.late is not None:
                 _note_late(connection, watch.machine.id, result.late)
         return told

@@ -70,6 +70,8 @@ class AnomalyDetected(Event, channel="anomaly.detected", fact=("anomaly_id",)):
     started_at: Time
     reason: str
     model_version: int | None = None
+    cost_per_hour: float | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,10 @@ class SystemAlert(Event, channel="system.alert", fact=("alert_type", "fingerprin
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "state", "at")):
-    """An anomaly changed its state; `state` is open, acknowledged or resolved."""
+    """An anomaly changed its state (open, acknowledged or resolved), or became more severe.
+
+    `severity` is what it became; None where that is not what changed.
+    """
 
     anomaly_id: str
     machine_id: str
@@ -147,6 +152,7 @@ class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "stat
     by: str
     at: Time
     note: str = ""
+    severity: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ def add(connection: sa.Connection, machine: Machine) -> Machine:
             name=machine.name,
             type=machine.type,
             rated_kw=machine.rated_kw,
+            criticality=machine.criticality,
             factory_id=_factory_id(connection, machine.factory),
         )
     )
@@ -64,6 +65,8 @@ def _factory_id(connection: sa.Connection, factory: Factory) -> int:
                 currency=factory.currency,
                 price_per_kwh=factory.price_per_kwh,
                 carbon_kg_per_kwh=factory.carbon_kg_per_kwh,
+                warning_per_hour=factory.warning_per_hour,
+                critical_per_hour=factory.critical_per_hour,
             )
             .returning(factories.c.id)
         )
@@ -73,6 +76,13 @@ def _factory_id(connection: sa.Connection, factory: Factory) -> int:
             f"factory {factory.name!r} is in {known.timezone}, not {factory.timezone}; "
             "give the machine's own factory another name"
         )
+    for name in ("warning_per_hour", "critical_per_hour"):
+        wanted, there = getattr(factory, name), getattr(known, name)
+        if wanted not in (None, there):
+            raise ValueError(
+                f"{name} of factory {factory.name!r} is {there or 'the default'}, not {wanted}; "
+                "it is set with the first machine of a factory"
+            )
     return int(known.id)
 
 
@@ -84,6 +94,8 @@ def _machine(row: sa.RowMapping) -> Machine:
         price_per_kwh=row["factories_price_per_kwh"],
         carbon_kg_per_kwh=row["factories_carbon_kg_per_kwh"],
         id=row["factories_id"],
+        warning_per_hour=row["factories_warning_per_hour"],
+        critical_per_hour=row["factories_critical_per_hour"],
     )
     return Machine(
         name=row["machines_name"],
@@ -91,4 +103,5 @@ def _machine(row: sa.RowMapping) -> Machine:
         rated_kw=row["machines_rated_kw"],
         factory=factory,
         id=row["machines_id"],
+        criticality=row["machines_criticality"],
     )

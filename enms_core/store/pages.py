@@ -11,10 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from enms_core.plant import SEVERE_KW
 from enms_core.store import schema
 from enms_core.store.times import iso
 
 Key = tuple[int | str, ...]
+LIMITS = ("warning_per_hour", "critical_per_hour")
 _TIMES = ("_at", "time", "train_start", "train_end")
 
 
@@ -51,10 +53,18 @@ def machines(connection: sa.Connection, wanted: Wanted) -> Page:
         f.c.currency,
         f.c.price_per_kwh,
         f.c.carbon_kg_per_kwh,
+        m.c.criticality,
+        *(_severe_from(name, kw) for name, kw in zip(LIMITS, SEVERE_KW, strict=True)),
     ).join_from(m, f)
     if wanted.machine_id is not None:
         query = query.where(m.c.id == wanted.machine_id)
     return _page(connection, query, wanted, [m.c.name], ["name"])
+
+
+def _severe_from(name: str, kw: float) -> "sa.Label[Any]":
+    """Return a site's threshold, as `Factory.severe_from` does."""
+    f = schema.factories
+    return sa.func.coalesce(f.c[name], kw * f.c.price_per_kwh).label(name)
 
 
 def readings(connection: sa.Connection, wanted: Wanted, metric: str | None = None) -> Page:
@@ -81,7 +91,8 @@ def anomalies(connection: sa.Connection, wanted: Wanted) -> Page:
     a, m, said = schema.anomalies, schema.machines, schema.labels
     words = (said.c.label, said.c.note.label("label_note"), said.c.labelled_by)
     query = sa.select(*a.c, m.c.name.label("machine"), *words).join_from(a, m).outerjoin(said)
-    return _newest_first(connection, query, a, a.c.started_at, wanted)
+    page = _newest_first(connection, query, a, a.c.started_at, wanted)
+    return _with_json(page, "contributors", "[]")
 
 
 def jobs(connection: sa.Connection, wanted: Wanted) -> Page:
@@ -179,7 +190,7 @@ def _shown(row: sa.RowMapping) -> dict[str, Any]:
     }
 
 
-def _with_json(page: Page, name: str) -> Page:
+def _with_json(page: Page, name: str, nothing: str = "{}") -> Page:
     for row in page.rows:
-        row[name] = json.loads(row[name] or "{}")
+        row[name] = json.loads(row[name] or nothing)
     return page
