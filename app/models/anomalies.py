@@ -87,6 +87,7 @@ def _worst_first(found: Iterable[Found]) -> list[Found]:
 
 
 def _changed(one: Found, event: AnomalyUpdated) -> Found:
+    one = replace(one, state=event.state, severity=event.severity or one.severity)
     if event.state != "resolved":
-        return replace(one, state=event.state)
-    return replace(one, state=event.state, ended_at=to_us(datetime.fromisoformat(event.at)))
+        return one
+    return replace(one, ended_at=to_us(datetime.fromisoformat(event.at)))

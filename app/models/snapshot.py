@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from app.models.trace import Trace
+from enms_core.contributors import Contributor
 from enms_core.events import AnomalyDetected
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, anomalies, energy, events, jobs, models, readings
@@ -35,6 +36,9 @@ class Found:
     started_at: int
     ended_at: int | None
     reason: str
+    cost_per_hour: float | None = None
+    confidence: float | None = None
+    contributors: tuple[Contributor, ...] = ()
 
     @classmethod
     def of_event(cls, event: AnomalyDetected) -> "Found":
@@ -52,6 +56,8 @@ class Found:
             started_at=to_us(datetime.fromisoformat(event.started_at)),
             ended_at=None,
             reason=event.reason,
+            cost_per_hour=event.cost_per_hour,
+            confidence=event.confidence,
         )
 
     @property
@@ -162,9 +168,11 @@ def _found(connection: Connection) -> tuple[Found, ...]:
 
 def _as_found(row: Mapping[Any, Any]) -> Found:
     ended = row["ended_at"]
-    plain = {k: row[k] for k in Found.__dataclass_fields__ if k not in ("started_at", "ended_at")}
-    return Found(
-        **plain,
-        started_at=to_us(row["started_at"].to_pydatetime()),
-        ended_at=None if pd.isna(ended) else to_us(ended.to_pydatetime()),
-    )
+    plain = {k: row[k] for k in Found.__dataclass_fields__ if k in row}
+    known = {k: None if pd.isna(row[k]) else row[k] for k in ("cost_per_hour", "confidence")}
+    made = {
+        "started_at": to_us(row["started_at"].to_pydatetime()),
+        "ended_at": None if pd.isna(ended) else to_us(ended.to_pydatetime()),
+        "contributors": tuple(Contributor(**one) for one in row["contributors"]),
+    }
+    return Found(**(plain | known | made))

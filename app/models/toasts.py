@@ -86,6 +86,13 @@ class Toasts:
 
 
 def _of_change(event: AnomalyUpdated) -> Toast | None:
+    if event.severity:
+        return Toast(
+            kind=OF_SEVERITY.get(event.severity, "info"),
+            title=f"Anomaly is {event.severity} now",
+            text=event.note,
+            about=FINDINGS,
+        )
     if event.state == "open":
         return None
     return Toast(kind="info", title=f"Anomaly {event.state}", text=event.note)

@@ -187,7 +187,10 @@ class Overview:
 
 
 def _cost(one: Found, currency: str) -> str:
-    return f"{'+' if one.delta_cost > 0 else ''}{_minus(f'{one.delta_cost:.2f}')} {currency}"
+    """Return what it costs an hour while it lasts; of one that is over, what it has cost."""
+    lasts = one.ended_at is None and one.cost_per_hour is not None
+    money = one.cost_per_hour if lasts and one.cost_per_hour is not None else one.delta_cost
+    return f"{'+' if money > 0 else ''}{_minus(f'{money:.2f}')} {currency}{'/h' if lasts else ''}"
 
 
 def _signed(kwh: float) -> str:
