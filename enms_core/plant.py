@@ -128,10 +128,20 @@ class Factory:
     @property
     def severe_from(self) -> tuple[float, float]:
         """From how much money an hour on an anomaly is a warning, and critical."""
-        usual = (kw * self.price_per_kwh for kw in SEVERE_KW)
-        given = (self.warning_per_hour, self.critical_per_hour)
-        warning, critical = (u if g is None else g for u, g in zip(usual, given, strict=True))
-        return warning, critical
+        return severe_from(self.price_per_kwh, self.warning_per_hour, self.critical_per_hour)
+
+
+def severe_from(
+    price_per_kwh: float, warning: float | None, critical: float | None
+) -> tuple[float, float]:
+    """Return what is given, or else what `SEVERE_KW` cost an hour.
+
+    >>> severe_from(0.18, None, 5.0)
+    (0.9, 5.0)
+    """
+    usual = [round(kw * price_per_kwh, 9) for kw in SEVERE_KW]
+    first, second = (u if g is None else g for u, g in zip(usual, (warning, critical), strict=True))
+    return first, second
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from enms_core.plant import SEVERE_KW
+from enms_core.plant import severe_from
 from enms_core.store import schema
 from enms_core.store.times import iso
 
@@ -54,17 +54,15 @@ def machines(connection: sa.Connection, wanted: Wanted) -> Page:
         f.c.price_per_kwh,
         f.c.carbon_kg_per_kwh,
         m.c.criticality,
-        *(_severe_from(name, kw) for name, kw in zip(LIMITS, SEVERE_KW, strict=True)),
+        *(f.c[name] for name in LIMITS),
     ).join_from(m, f)
     if wanted.machine_id is not None:
         query = query.where(m.c.id == wanted.machine_id)
-    return _page(connection, query, wanted, [m.c.name], ["name"])
-
-
-def _severe_from(name: str, kw: float) -> "sa.Label[Any]":
-    """Return a site's threshold, as `Factory.severe_from` does."""
-    f = schema.factories
-    return sa.func.coalesce(f.c[name], kw * f.c.price_per_kwh).label(name)
+    page = _page(connection, query, wanted, [m.c.name], ["name"])
+    for row in page.rows:
+        limits = severe_from(row["price_per_kwh"], *(row[name] for name in LIMITS))
+        row |= dict(zip(LIMITS, limits, strict=True))
+    return page
 
 
 def readings(connection: sa.Connection, wanted: Wanted, metric: str | None = None) -> Page:

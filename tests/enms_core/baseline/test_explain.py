@@ -1,3 +1,5 @@
+# ruff: noqa: N806 - X is what scikit-learn calls it
+
 import json
 
 import numpy as np
