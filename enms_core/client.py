@@ -15,6 +15,7 @@ import pandas as pd
 
 from enms_core import findings, ingest, jobs, kpi, operating, outlook, triage
 from enms_core.bus import Bell, Follower, locator
+from enms_core.detection.consequence import SEVERITIES
 from enms_core.events import Envelope, MachineAdded
 from enms_core.modes import Modes
 from enms_core.plant import Factory, Machine, Unknown
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
 
 When = datetime | str
 
-SEVERITIES = ("info", "warning", "critical")
+MACHINE_COLUMNS = [
+    *("id", "name", "type", "rated_kw", "criticality"),
+    *("factory", "timezone", "currency", "warning_per_hour", "critical_per_hour"),
+]
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SPAN = re.compile(rf"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>{'|'.join(_UNITS)})")
 _TIMES = ("created_at", "started_at", "ended_at", "alive_at", "train_start", "train_end")
@@ -88,13 +92,21 @@ class Plant:
     # -- to ask ---------------------------------------------------------------------------------
 
     def machines(self) -> pd.DataFrame:
-        """Return a row per machine: id, name, type, rated_kw, factory, timezone."""
+        """Return a row per machine: id, name, type, rated_kw, criticality, factory, timezone, ...
+
+        From `warning_per_hour` and `critical_per_hour` on, money an hour in the currency of the
+        factory, an anomaly is a warning, and critical.
+        """
         with self.store.read() as connection:
             known = machines.all_machines(connection)
         rows = [
-            (m.id, m.name, m.type, m.rated_kw, m.factory.name, m.factory.timezone) for m in known
+            (
+                *(m.id, m.name, m.type, m.rated_kw, m.criticality),
+                *(m.factory.name, m.factory.timezone, m.factory.currency, *m.factory.severe_from),
+            )
+            for m in known
         ]
-        return pd.DataFrame(rows, columns=["id", "name", "type", "rated_kw", "factory", "timezone"])
+        return pd.DataFrame(rows, columns=MACHINE_COLUMNS)
 
     def machine(self, name_or_id: str) -> Machine:
         """Return a machine; raise Unknown naming the known ones."""
@@ -134,7 +146,11 @@ class Plant:
         state: str | None = None,
         limit: int = 1000,
     ) -> pd.DataFrame:
-        """Return anomalies as intervals, newest first: started_at, ended_at, reason, kWh, cost."""
+        """Return anomalies as intervals, newest first: started_at, ended_at, reason, kWh, cost.
+
+        `cost_per_hour` is in the site's currency, `confidence` from 0 to 1, `contributors` a list,
+        the largest effect first: name, value, unit, usual, deviations and effect_kw.
+        """
         _one_of("severity", severity, SEVERITIES)
         _one_of("state", state, anomalies.STATES)
         machine_id = self.machine(machine).id if machine else None
@@ -292,9 +308,14 @@ class Plant:
         *,
         rated_kw: float | None = None,
         factory: Factory | None = None,
+        criticality: str = "B",
     ) -> Machine:
-        """Add a machine; without a factory it gets one of its own name, in UTC."""
-        machine = Machine(name, type, rated_kw, factory or Factory(name))
+        """Add a machine; without a factory it gets one of its own name, in UTC.
+
+        `criticality` is A, B or C: an anomaly of a class more weighs twice as much.
+        """
+        site = factory or Factory(name)
+        machine = Machine(name, type, rated_kw, site, criticality=criticality)
         with self.store.write() as connection:
             added = machines.add(connection, machine)
             told = MachineAdded(

@@ -20,7 +20,7 @@ from enms_core import jobs, telemetry
 from enms_core.bus import GONE, Bell, Ear, Locate, Relay
 from enms_core.detection.monitor import INTERVAL_US, Judged, Monitor
 from enms_core.events import Envelope, MetricUpdated, SystemAlert, utc_now
-from enms_core.findings import as_anomaly, detect, judge_again, tell
+from enms_core.findings import anomaly_id, detect, judge_again, refresh, tell
 from enms_core.modes import Modes
 from enms_core.plant import ENERGY_METRICS, REGISTER, REGISTER_POWER, Machine
 from enms_core.store import (
@@ -173,9 +173,8 @@ class Engine:
                 times = mine["time"].to_numpy(np.int64)
                 energy.recompute(connection, watch.machine.id, metric, times)
             scores.put(connection, watch.machine.id, metric, result.band)
-            told += sum(tell(connection, watch, step) for step in result.steps)
-            if watch.monitor.episode:
-                anomalies.update(connection, as_anomaly(connection, watch, watch.monitor.episode))
+            told += sum(tell(connection, watch, step) is not None for step in result.steps)
+            refresh(connection, watch)
             if result.late is not None:
                 _note_late(connection, watch.machine.id, result.late)
         return told
@@ -252,9 +251,7 @@ class Engine:
                 return
             for watch in self._watches.values():
                 episode = watch.monitor.episode
-                if episode and anomalies.is_over(
-                    connection, as_anomaly(connection, watch, episode).id
-                ):
+                if episode and anomalies.is_over(connection, anomaly_id(watch, episode)):
                     watch.monitor.tracker.interrupt("")
         self._modes_at = newest
         self._since_snapshot = SNAPSHOT_READINGS  # due with this batch

@@ -70,6 +70,8 @@ class AnomalyDetected(Event, channel="anomaly.detected", fact=("anomaly_id",)):
     started_at: Time
     reason: str
     model_version: int | None = None
+    cost_per_hour: float | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +141,11 @@ class SystemAlert(Event, channel="system.alert", fact=("alert_type", "fingerprin
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "state", "at")):
-    """An anomaly changed its state, or a person labelled it; `state` is open, acknowledged or
-    resolved, `label` true, false or expected, and None where the state changed."""
+    """An anomaly changed its state, a person labelled it, or it became more severe.
+
+    `state` is open, acknowledged or resolved; `label` (true, false or expected) and `severity`
+    are None where they are not what changed.
+    """
 
     anomaly_id: str
     machine_id: str
@@ -149,6 +154,7 @@ class AnomalyUpdated(Event, channel="anomaly.updated", fact=("anomaly_id", "stat
     at: Time
     note: str = ""
     label: str | None = None
+    severity: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,14 @@
 
 import pandas as pd
 
+from enms_core import causes
+from enms_core.contributors import Contributor, ranked
+from enms_core.detection.consequence import SEVERITIES, severe_from, severity
 from enms_core.detection.episode import Closed, Episode, Opened, Step
 from enms_core.detection.monitor import Monitor
-from enms_core.detection.reason import describe, severity
-from enms_core.events import AnomalyDetected, AnomalyUpdated
+from enms_core.detection.reason import describe
+from enms_core.detection.verdict import episode_confidence
+from enms_core.events import AnomalyDetected, AnomalyUpdated, Event
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
 from enms_core.store import modes as stored_modes
@@ -65,59 +69,122 @@ def _keep(connection: Connection, watch: Watch, steps: list[Step], start_us: int
         span = to_us(episode.started_at), to_us(lasted[episode.started_at])
         if span[0] < start_us or any(a <= span[1] and span[0] <= b for a, b in known):
             continue
-        anomaly = as_anomaly(connection, watch, episode)
-        if tell(connection, watch, step) and isinstance(step, Opened):
+        anomaly = tell(connection, watch, step)
+        if anomaly and (isinstance(step, Opened) or anomaly.id in found):
             found[anomaly.id] = anomaly
-        elif isinstance(step, Closed) and anomaly.id in found:
-            found[anomaly.id] = anomaly.ended(span[1])
     return list(found.values())
 
 
-def as_anomaly(connection: Connection, watch: Watch, episode: Episode) -> Anomaly:
+def as_anomaly(watch: Watch, episode: Episode) -> Anomaly:
     """Return the anomaly that an episode of a machine is, in money and words."""
-    machine, metric = watch.machine, watch.monitor.metric
-    hours = watch.monitor.tracker.interval_s / 3600.0
-    per_hour = 1.0 / hours if metric == "energy_kwh" and hours else 1.0
-    local = episode.started_at.astimezone(machine.zone)
-    at = to_us(episode.started_at)
+    machine, contributors = watch.machine, watch.contributors or ()
+    price = machine.factory.price_per_kwh
     return Anomaly(
         machine_id=machine.id,
-        metric=metric,
+        metric=watch.monitor.metric,
         state="open",
-        severity=severity(episode.peak * per_hour, machine.rated_kw, episode.expected * per_hour),
+        severity=severity(episode.lasting_kw, severe_from(machine)),
         score=round(episode.score, 2),
         value=episode.value,
         expected=episode.expected,
         lower=episode.lower,
         upper=episode.upper,
         delta_kwh=episode.delta_kwh,
-        delta_cost=episode.delta_kwh * machine.factory.price_per_kwh,
-        started_at=at,
+        delta_cost=episode.delta_kwh * price,
+        started_at=to_us(episode.started_at),
         reason=describe(
             episode.value,
             episode.expected,
-            local,
-            metric=metric,
-            temperature_c=stored.value_at(connection, machine.id, "temperature_c", at),
+            episode.started_at.astimezone(machine.zone),
+            metric=watch.monitor.metric,
+            contributors=contributors,
         ),
         model_version=watch.model.version if watch.model else None,
+        cost_per_hour=episode.delta_kw * price,
+        confidence=round(episode_confidence(episode.score, episode.interval_s), 4),
+        contributors=contributors,
     )
 
 
-def tell(connection: Connection, watch: Watch, step: Step) -> bool:
-    """Keep a step of an episode; return whether there is something new to tell."""
-    anomaly = as_anomaly(connection, watch, step.episode)
+def anomaly_id(watch: Watch, episode: Episode) -> str:
+    """Return the id of the anomaly that an episode of a machine is."""
+    return anomalies.id_of(watch.machine.id, watch.monitor.metric, to_us(episode.started_at))
+
+
+def tell(connection: Connection, watch: Watch, step: Step) -> Anomaly | None:
+    """Keep a step of an episode; return the anomaly if there is something new to tell of it."""
+    watch.contributors = _contributors(connection, watch, step)
+    anomaly = as_anomaly(watch, step.episode)
+    event: Event | None = None
     if isinstance(step, Opened):
-        if not anomalies.add(connection, anomaly):
-            return False
-        return events.record(connection, detected(anomaly, watch.machine)) is not None
-    if isinstance(step, Closed):
+        if anomalies.add(connection, anomaly):
+            event = detected(anomaly, watch.machine)
+    elif isinstance(step, Closed):
+        watch.contributors = None
         end = to_us(step.episode.ended_at)
-        if not anomalies.update(connection, anomaly.ended(end)):
-            return False
-        return events.record(connection, resolved(anomaly, end, step.because)) is not None
-    anomalies.update(connection, anomaly)
-    return False
+        anomaly = anomaly.ended(end)
+        if anomalies.update(connection, anomaly):
+            event = resolved(anomaly, end, step.because)
+    else:
+        event = _risen(connection, watch.machine, anomaly, step.episode)
+        anomalies.update(connection, anomaly)
+    return anomaly if event and events.record(connection, event) else None
+
+
+def refresh(connection: Connection, watch: Watch) -> None:
+    """Bring the open anomaly of a machine, if there is one, to its newest size."""
+    episode = watch.monitor.episode
+    if episode is None:
+        return
+    if watch.contributors is None:  # the engine was started anew
+        watch.contributors = _kept(connection, watch, episode)
+    anomalies.update(connection, as_anomaly(watch, episode))
+
+
+def _contributors(connection: Connection, watch: Watch, step: Step) -> tuple[Contributor, ...]:
+    """Return the drivers as they were when it began, and what is unusual now."""
+    episode = step.episode
+    if isinstance(step, Opened):
+        known = causes.drivers(connection, watch, episode)
+    else:
+        known = [one for one in _kept(connection, watch, episode) if one.is_driver]
+    return ranked([*known, *causes.others(connection, watch, episode)])
+
+
+def _kept(connection: Connection, watch: Watch, episode: Episode) -> tuple[Contributor, ...]:
+    return anomalies.contributors(connection, anomaly_id(watch, episode))
+
+
+def _risen(
+    connection: Connection, machine: Machine, anomaly: Anomaly, episode: Episode
+) -> AnomalyUpdated | None:
+    """Return the event that an anomaly is more severe than it was; None if it is not."""
+    known = anomalies.standing(connection, anomaly.id)
+    if known is None:
+        return None
+    state, before = known
+    if state == "resolved" or SEVERITIES.index(anomaly.severity) <= SEVERITIES.index(before):
+        return None
+    return AnomalyUpdated(
+        anomaly_id=anomaly.id,
+        machine_id=anomaly.machine_id,
+        state=state,
+        by="engine",
+        at=iso(to_us(episode.ended_at)),
+        note=_risen_note(machine, anomaly, episode),
+        severity=anomaly.severity,
+    )
+
+
+def _risen_note(machine: Machine, anomaly: Anomaly, episode: Episode) -> str:
+    minutes = (episode.ended_at - episode.started_at).total_seconds() / 60.0
+    cost = abs(anomaly.cost_per_hour or 0.0)
+    money = f", {cost:.2f} {machine.factory.currency} an hour" if cost else ""
+    side = "more" if episode.sign > 0 else "less"
+    return (
+        f"{machine.name} is {anomaly.severity} now: {abs(episode.delta_kw):.1f} kW {side} than "
+        f"expected{money}, for {minutes:.0f} min."
+    )
 
 
 def resolved(anomaly: Anomaly, at: int, note: str) -> AnomalyUpdated:
@@ -150,4 +217,6 @@ def detected(anomaly: Anomaly, machine: Machine) -> AnomalyDetected:
         started_at=iso(anomaly.started_at),
         reason=anomaly.reason,
         model_version=anomaly.model_version,
+        cost_per_hour=anomaly.cost_per_hour,
+        confidence=anomaly.confidence,
     )

@@ -15,7 +15,7 @@ import pandas as pd
 import websockets
 from websockets.asyncio.client import connect as connect_stream
 
-from enms_core.client import When, modes_of, since_time, to_time
+from enms_core.client import MACHINE_COLUMNS, When, modes_of, since_time, to_time
 from enms_core.events import CHANNELS, Envelope
 from enms_core.ingest import Receipt
 from enms_core.kpi import Kpis
@@ -68,9 +68,8 @@ class RemotePlant:
     # -- to ask ---------------------------------------------------------------------------------
 
     def machines(self) -> pd.DataFrame:
-        """Return a row per machine: id, name, type, rated_kw, factory, timezone."""
-        columns = ["id", "name", "type", "rated_kw", "factory", "timezone"]
-        return pd.DataFrame(list(self._all("/machines")), columns=columns)
+        """Return a row per machine, as `Plant.machines` does."""
+        return pd.DataFrame(list(self._all("/machines")), columns=MACHINE_COLUMNS)
 
     def machine(self, name_or_id: str) -> Machine:
         """Return a machine; raise Unknown naming the known ones."""
@@ -114,11 +113,12 @@ class RemotePlant:
         state: str | None = None,
         limit: int = 1000,
     ) -> pd.DataFrame:
-        """Return anomalies as intervals, newest first."""
+        """Return anomalies as intervals, newest first, as `Plant.anomalies` does."""
         asked = {"machine": machine, "severity": severity, "state": state}
         given = {name: value for name, value in asked.items() if value is not None}
-        rows = self._all("/anomalies", limit, **given)
-        return _timed(pd.DataFrame(list(rows)), ("started_at", "ended_at"))
+        rows = pd.DataFrame(list(self._all("/anomalies", limit, **given)))
+        figures = {name: float for name in ("cost_per_hour", "confidence") if name in rows}
+        return _timed(rows.astype(figures), ("started_at", "ended_at"))
 
     def events(
         self, since: When | timedelta = "1d", channels: list[str] | None = None
@@ -223,8 +223,9 @@ class RemotePlant:
         *,
         rated_kw: float | None = None,
         factory: Factory | None = None,
+        criticality: str = "B",
     ) -> Machine:
-        """Add a machine; without a factory it gets one of its own name, in UTC."""
+        """Add a machine, as `Plant.add_machine` does."""
         site = factory or Factory(name)
         self._ask(
             "POST",
@@ -234,6 +235,9 @@ class RemotePlant:
             rated_kw=rated_kw,
             factory=site.name,
             timezone=site.timezone,
+            criticality=criticality,
+            warning_per_hour=site.warning_per_hour,
+            critical_per_hour=site.critical_per_hour,
         )
         return self.machine(name)
 
@@ -408,8 +412,10 @@ def _machine(row: dict[str, Any]) -> Machine:
         row["currency"],
         row["price_per_kwh"],
         row["carbon_kg_per_kwh"],
+        warning_per_hour=row["warning_per_hour"],
+        critical_per_hour=row["critical_per_hour"],
     )
-    return Machine(row["name"], row["type"], row["rated_kw"], site, row["id"])
+    return Machine(row["name"], row["type"], row["rated_kw"], site, row["id"], row["criticality"])
 
 
 def _span(machine: Machine, start: When, end: When | None) -> dict[str, str]:

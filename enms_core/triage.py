@@ -132,7 +132,8 @@ def _reported(connection: Connection, machine: Machine, seen: Report, by: str) -
         raise ValueError(
             f"value and expected of {seen.metric} from {iso(start)} on are not known; give both"
         )
-    kwh = (value - expected) * (last - start) / 3.6e9 if seen.metric.endswith("_kw") else 0.0
+    off_kw = value - expected if seen.metric.endswith("_kw") else 0.0
+    kwh, price = off_kw * (last - start) / 3.6e9, machine.factory.price_per_kwh
     band_known = seen.expected is None
     return Anomaly(
         machine_id=machine.id,
@@ -145,10 +146,11 @@ def _reported(connection: Connection, machine: Machine, seen: Report, by: str) -
         lower=float(mean["lower"]) if band_known else expected,
         upper=float(mean["upper"]) if band_known else expected,
         delta_kwh=kwh,
-        delta_cost=kwh * machine.factory.price_per_kwh,
+        delta_cost=kwh * price,
         started_at=start,
         ended_at=end,
         reason=f"Reported by {by}: {seen.note}"[:LONGEST_NOTE],
+        cost_per_hour=off_kw * price if seen.metric == "power_kw" else None,
     )
 
 

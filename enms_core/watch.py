@@ -7,9 +7,11 @@ import pandas as pd
 
 from enms_core.baseline import EnergyBaseline
 from enms_core.baseline.features import DRIVERS, driver_frame
+from enms_core.contributors import Contributor
+from enms_core.detection.consequence import severe_from
 from enms_core.detection.monitor import Monitor
 from enms_core.plant import Machine
-from enms_core.store import Store, models
+from enms_core.store import Connection, Store, models
 from enms_core.store import readings as stored
 from enms_core.store.times import index_of
 
@@ -24,6 +26,11 @@ class Watch:
     monitor: Monitor
     model: models.ModelVersion | None = None
     baseline: EnergyBaseline | None = None
+    contributors: tuple[Contributor, ...] | None = None  # to the open episode, once looked for
+    drivers: pd.DataFrame | None = None  # those of the rows that were predicted last
+
+    def __post_init__(self) -> None:
+        self.monitor.tracker.levels = severe_from(self.machine)
 
     def follow(self, version: models.ModelVersion) -> None:
         """Expect what this model version says from now on."""
@@ -36,21 +43,34 @@ def expected_at(store: Store, watch: Watch, times: "np.ndarray") -> "np.ndarray 
     if watch.baseline is None or not len(times):
         return None
     with store.read() as connection:
-        wide = stored.frame(
-            connection,
-            watch.machine.id,
-            int(times.min()) - DRIVERS_US,
-            int(times.max()) + 1,
-            DRIVERS,
-        )
-    at = index_of(times)
-    rows = wide.reindex(wide.index.union(at))
-    return np.asarray(predict(watch, rows).reindex(at).to_numpy(float))
+        rows = driver_rows(connection, watch.machine, times)
+    expected = predict(watch, rows).reindex(index_of(times))
+    return np.asarray(expected.to_numpy(float))
+
+
+def driver_rows(connection: Connection, machine: Machine, times: "np.ndarray") -> pd.DataFrame:
+    """Return the readings of the drivers before and at these times (us), a row each at least."""
+    first, last = int(times.min()) - DRIVERS_US, int(times.max()) + 1
+    wide = stored.frame(connection, machine.id, first, last, DRIVERS)
+    return wide.reindex(wide.index.union(index_of(times)))
 
 
 def predict(watch: Watch, wide: pd.DataFrame) -> "pd.Series[float]":
     """Return what the machine's model expects at every row of its readings; NaN without a model."""
     if watch.baseline is None:
         return pd.Series(np.nan, index=wide.index)
+    watch.drivers = drivers_of(watch, wide)
+    return pd.Series(watch.baseline.predict(watch.drivers), index=wide.index)
+
+
+def drivers_of(watch: Watch, wide: pd.DataFrame) -> pd.DataFrame:
+    """Return the drivers that the machine's model knows, at every row of its readings.
+
+    One that is not measured is NaN, so that it counts as usual.
+    """
     drivers = driver_frame(wide).tz_convert(watch.machine.zone)
-    return pd.Series(watch.baseline.predict(drivers), index=wide.index)
+    return (
+        drivers
+        if watch.baseline is None
+        else drivers.reindex(columns=watch.baseline.feature_names_in_)
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
@@ -328,7 +329,17 @@ def post_machine(ask: Ask) -> Made:
         site = sites.get(body.factory)
         if site is None or body.timezone not in (None, site.timezone):
             site = Factory(body.factory, body.timezone or "UTC")
-    added = ask.plant.add_machine(body.name, body.type, rated_kw=body.rated_kw, factory=site)
+    if body.warning_per_hour or body.critical_per_hour:
+        with _naming("warning_per_hour"):
+            limits = (body.warning_per_hour, body.critical_per_hour)
+            site = replace(site, warning_per_hour=limits[0], critical_per_hour=limits[1])
+    added = ask.plant.add_machine(
+        body.name,
+        body.type,
+        rated_kw=body.rated_kw,
+        factory=site,
+        criticality=body.criticality,
+    )
     return Made(id=added.id, event_id=f"machine_added:{added.id}")
 
 

@@ -8,7 +8,7 @@ from app.api.declared import Listed, Name, Spanned, Time, one_of
 from enms_core.events import CHANNELS
 from enms_core.forecasting.accuracy import HORIZONS
 from enms_core.modes import MODES
-from enms_core.plant import MACHINE_TYPES
+from enms_core.plant import CRITICALITIES, MACHINE_TYPES
 from enms_core.store.anomalies import LABELS, STATES
 from enms_core.store.jobs import MODEL_TYPES
 from enms_core.triage import ACTIONS, LONGEST_NOTE
@@ -23,6 +23,8 @@ ModelType: Any = one_of(MODEL_TYPES)
 State: Any = one_of(STATES)
 Label: Any = one_of(LABELS)
 MachineType: Any = one_of(MACHINE_TYPES)
+Criticality: Any = one_of(CRITICALITIES)
+Money = Annotated[float, Meta(gt=0, le=1e12)]
 Channel: Any = one_of(CHANNELS)
 Mode: Any = one_of(MODES)
 Action: Any = one_of(ACTIONS)
@@ -173,13 +175,20 @@ class OddReadingsIn(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class MachineIn(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new machine, at a factory that is there, or at a new one."""
+    """A new machine, at a factory that is there, or at a new one.
+
+    Of a new one, an anomaly that costs `warning_per_hour` is a warning; by default what 5 kW cost,
+    and 20 kW for critical.
+    """
 
     name: Name
     type: MachineType = "other"
     rated_kw: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     factory: Name
     timezone: Annotated[str, Meta(description="IANA name such as Europe/Berlin.")] | None = None
+    criticality: Criticality = "B"
+    warning_per_hour: Money | None = None
+    critical_per_hour: Money | None = None
 
 
 class ModeIn(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -245,7 +254,11 @@ class AlertIn(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class MachineRow(Struct, kw_only=True):
-    """A machine and its factory."""
+    """A machine and its factory.
+
+    An anomaly that costs `warning_per_hour` and lasts is a warning, of a machine of criticality A
+    half as much, of C twice.
+    """
 
     id: str
     name: str
@@ -256,6 +269,9 @@ class MachineRow(Struct, kw_only=True):
     currency: str
     price_per_kwh: float
     carbon_kg_per_kwh: float
+    criticality: str
+    warning_per_hour: float
+    critical_per_hour: float
 
 
 class ReadingRow(Struct, kw_only=True):
@@ -278,8 +294,27 @@ class ExpectedRow(Struct, kw_only=True):
     surprise: float | None
 
 
+class ContributorRow(Struct, kw_only=True):
+    """A driver of the machine when an anomaly began, or another metric that is not as usual.
+
+    `deviations`: how many standard deviations of this hour of the week it is away from `usual`;
+    `effect_kw`: by how much it moved what was expected. Null where that is not known.
+    """
+
+    name: str
+    value: float
+    unit: str
+    usual: float | None
+    deviations: float | None
+    effect_kw: float | None
+
+
 class AnomalyRow(Struct, kw_only=True):
-    """An anomaly; values in the unit of the metric."""
+    """An anomaly; values in the unit of the metric, contributors by their effect.
+
+    `confidence`: the probability that a day of normal operation shows no such thing; null where a
+    person reported it.
+    """
 
     id: str
     machine_id: str
@@ -298,6 +333,9 @@ class AnomalyRow(Struct, kw_only=True):
     ended_at: str | None
     reason: str
     model_version: int | None
+    cost_per_hour: float | None
+    confidence: float | None
+    contributors: list[ContributorRow]
     label: str | None
     label_note: str | None
     labelled_by: str | None

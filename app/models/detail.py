@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.models import words
 from app.models.live_curve import COLUMNS, Points, as_points, with_gaps
 from app.models.snapshot import Found
+from enms_core.contributors import Contributor
 from enms_core.plant import Machine, Metric, Unknown
 from enms_core.store import Connection, anomalies, machines, scores
 from enms_core.triage import ACTIONS
@@ -85,9 +86,38 @@ def figures(found: Found, machine: Machine, now_us: int) -> list[Figure]:
         Figure("Expected", words.short(found.expected), unit, band),
         Figure("Lasted", words.duration(lasted), note=still),
         Figure("Energy", words.signed(found.delta_kwh, 1), "kWh"),
-        Figure("Cost", words.signed(found.delta_cost, 2), machine.factory.currency),
-        Figure("Judged by", "its habit" if version is None else f"model v{version}"),
+        Figure("Cost", words.signed(found.delta_cost, 2), machine.factory.currency, _rate(found)),
+        Figure(
+            "Judged by", "its habit" if version is None else f"model v{version}", note=_sure(found)
+        ),
     ]
+
+
+def _rate(found: Found) -> str:
+    return "" if found.cost_per_hour is None else f"{words.signed(found.cost_per_hour, 2)} an hour"
+
+
+def _sure(found: Found) -> str:
+    return "" if found.confidence is None else f"{100 * found.confidence:.3g} % sure"
+
+
+def companions(found: Found) -> list[Figure]:
+    """Return what went with an anomaly, what explains most first, beside what is usual then."""
+    return [
+        Figure(
+            one.name.rsplit("_", 1)[0].replace("_", " "),
+            words.short(one.value),
+            one.unit,
+            _beside(one),
+        )
+        for one in found.contributors
+    ]
+
+
+def _beside(one: Contributor) -> str:
+    usual = "" if one.usual is None else f"usually {words.short(one.usual)}"
+    effect = "" if one.effect_kw is None else f"{words.signed(one.effect_kw, 1)} kW expected for it"
+    return ", ".join(part for part in (usual, effect) if part)
 
 
 def span(found: Found, machine: Machine, now_us: int) -> str:

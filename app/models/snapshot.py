@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from app.models.trace import Trace
+from enms_core.contributors import Contributor
 from enms_core.events import AnomalyDetected, AnomalyUpdated
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, anomalies, energy, events, jobs, models, readings
@@ -43,6 +44,9 @@ class Found:
     label: str | None = None
     label_note: str | None = None
     labelled_by: str | None = None
+    cost_per_hour: float | None = None
+    confidence: float | None = None
+    contributors: tuple[Contributor, ...] = ()
 
     @classmethod
     def of_event(cls, event: AnomalyDetected) -> "Found":
@@ -64,6 +68,8 @@ class Found:
             ended_at=None,
             reason=event.reason,
             model_version=event.model_version,
+            cost_per_hour=event.cost_per_hour,
+            confidence=event.confidence,
         )
 
     @classmethod
@@ -73,7 +79,11 @@ class Found:
         for name in ("started_at", "ended_at"):
             known[name] = known[name] and to_us(known[name].to_pydatetime())
         version = known["model_version"]
-        return cls(**known | {"model_version": None if version is None else int(version)})
+        made = {
+            "model_version": None if version is None else int(version),
+            "contributors": tuple(Contributor(**one) for one in row["contributors"]),
+        }
+        return cls(**known | made)
 
     @property
     def is_open(self) -> bool:
@@ -108,7 +118,7 @@ class Found:
         if event.state == "resolved":
             at = to_us(datetime.fromisoformat(event.at))
             return replace(self, state=event.state, ended_at=at)
-        return replace(self, state=event.state)
+        return replace(self, state=event.state, severity=event.severity or self.severity)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,13 @@ def _of_change(event: AnomalyUpdated) -> Toast | None:
     if event.label is not None:
         title = f"{event.by} said of an anomaly: {LABELS[event.label].lower()}"
         return Toast(kind="info", title=title, text=event.note)
+    if event.severity:
+        return Toast(
+            kind=OF_SEVERITY.get(event.severity, "info"),
+            title=f"Anomaly is {event.severity} now",
+            text=event.note,
+            about=FINDINGS,
+        )
     if event.state == "open":
         return None
     return Toast(kind="info", title=f"Anomaly {event.state}", text=event.note)

@@ -13,6 +13,7 @@ from app.models.detail import (
     TEACHES,
     Detail,
     actions,
+    companions,
     figures,
     needs_reason,
     read,
@@ -195,6 +196,7 @@ class AnomalyDrawer:
             one=one,
             machine=detail and detail.machine,
             figures=figures(one, detail.machine, now) if detail and one else [],
+            companions=companions(one) if one else [],
             span=span(one, detail.machine, now) if detail and one else "",
             fault=self._fault,
         )

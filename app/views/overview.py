@@ -209,6 +209,9 @@ class Overview:
 
 
 def _cost(one: Found, currency: str) -> str:
+    """Return what it costs an hour while it lasts; of one that is over, what it has cost."""
+    if one.lasts and one.cost_per_hour is not None:
+        return f"{words.signed(one.cost_per_hour, 2)} {currency}/h"
     return f"{words.signed(one.delta_cost, 2)} {currency}"
 
 

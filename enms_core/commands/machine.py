@@ -4,7 +4,7 @@ import argparse
 
 from enms_core.client import connect
 from enms_core.modes import MODES
-from enms_core.plant import MACHINE_TYPES, Factory
+from enms_core.plant import CRITICALITIES, MACHINE_TYPES, Factory
 from enms_core.settings import Settings
 
 
@@ -15,8 +15,21 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     new.add_argument("name")
     new.add_argument("--type", choices=MACHINE_TYPES, default="other")
     new.add_argument("--rated-kw", type=float)
+    new.add_argument(
+        "--criticality",
+        choices=CRITICALITIES,
+        default="B",
+        help="A: others stand still without it; C: nothing that is made depends on it",
+    )
     new.add_argument("--factory", help="an existing or new one; by default one of the same name")
     new.add_argument("--timezone", default="UTC", help="of the factory, such as Europe/Berlin")
+    for name, what in (("warning", "a warning"), ("critical", "critical")):
+        new.add_argument(
+            f"--{name}-per-hour",
+            type=float,
+            metavar="MONEY",
+            help=f"of a new factory: what an anomaly costs an hour that is {what}",
+        )
     new.set_defaults(verb=add)
     verbs.add_parser("list", help="List the machines.").set_defaults(verb=show)
     told = verbs.add_parser("mode", help="Say what a machine is doing, from now or then on.")
@@ -34,9 +47,18 @@ def main(settings: Settings, args: argparse.Namespace) -> None:
 
 def add(settings: Settings, args: argparse.Namespace) -> None:
     """Add it, and its factory where that is new."""
-    factory = Factory(args.factory or args.name, args.timezone)
+    factory = Factory(
+        args.factory or args.name,
+        args.timezone,
+        warning_per_hour=args.warning_per_hour,
+        critical_per_hour=args.critical_per_hour,
+    )
     machine = connect(settings).add_machine(
-        args.name, args.type, rated_kw=args.rated_kw, factory=factory
+        args.name,
+        args.type,
+        rated_kw=args.rated_kw,
+        factory=factory,
+        criticality=args.criticality,
     )
     print(f"added {machine.name} ({machine.id}) at {machine.factory.name}, {args.timezone}")
 

@@ -14,15 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from enms_core.detection.consequence import persistence, severe_from, severity
     from enms_core.detection.episode import Changed, Closed, Episode, EpisodeTracker, Opened
     from enms_core.detection.families import DETECTORS, MACHINE_DETECTORS
     from enms_core.detection.forest import ForestDetector
     from enms_core.detection.load import surprise_of_load
     from enms_core.detection.machine import MachineDetector
-    from enms_core.detection.reason import describe, severity
+    from enms_core.detection.reason import describe
     from enms_core.detection.score import Score, false_alarms_per_month, surprise_for
     from enms_core.detection.stream import StreamDetector
-    from enms_core.detection.verdict import blame, confidence, rarity
+    from enms_core.detection.verdict import blame, confidence, episode_confidence, rarity
 
 _HOME = {
     "Changed": "episode",
@@ -39,9 +40,12 @@ _HOME = {
     "blame": "verdict",
     "confidence": "verdict",
     "describe": "reason",
+    "episode_confidence": "verdict",
     "false_alarms_per_month": "score",
+    "persistence": "consequence",
     "rarity": "verdict",
-    "severity": "reason",
+    "severe_from": "consequence",
+    "severity": "consequence",
     "surprise_for": "score",
     "surprise_of_load": "load",
 }
@@ -61,8 +65,11 @@ __all__ = [
     "blame",
     "confidence",
     "describe",
+    "episode_confidence",
     "false_alarms_per_month",
+    "persistence",
     "rarity",
+    "severe_from",
     "severity",
     "surprise_for",
     "surprise_of_load",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from enms_core.detection.consequence import persistence
 from enms_core.detection.jumps import NONE, Jump
 from enms_core.detection.score import Score, epoch_seconds, surprise_for
 
@@ -29,7 +30,9 @@ class Episode:
 
     `value`, `expected`, `lower` and `upper` are means over it in the unit of the metric, `peak` is
     the largest deviation with its sign, `sign` is 1 above and -1 below what was expected.
-    `delta_kwh` is the energy used too much (or, negative, too little); 0 for other metrics.
+    `delta_kwh` is the energy used too much (or, negative, too little), `delta_kw` the mean of it as
+    power, `lasting_kw` that times its persistence where it was largest; 0 for other metrics.
+    `interval_s` is the usual distance of its readings.
     """
 
     started_at: datetime
@@ -43,6 +46,9 @@ class Episode:
     upper: float
     peak: float
     delta_kwh: float
+    delta_kw: float
+    lasting_kw: float
+    interval_s: float
 
     @property
     def delta(self) -> float:
@@ -59,7 +65,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Changed:
-    """The open anomaly has grown plainly larger."""
+    """The open anomaly has grown plainly larger, or reached another level."""
 
     episode: Episode
 
@@ -85,6 +91,7 @@ class _Tally:
     lower: float = 0.0
     upper: float = 0.0
     delta_kwh: float = 0.0
+    delta_kw: float = 0.0
 
     def add(self, other: "_Tally") -> None:
         for name, amount in vars(other).items():
@@ -104,10 +111,17 @@ class _Run:
     since: _Tally | None = None
     jump: float = 0.0  # its height where it began with one, and
     before: float = 0.0  # how far readings were off before that
+    lasting_kw: float = 0.0
+    levels: int = 0  # how many it had reached when it was last told
 
     def remembers(self, at: float) -> bool:
         """Tell whether the level before its jump still says what to expect."""
         return self.jump != 0.0 and at - self.start <= REMEMBERED
+
+    @property
+    def delta_kw(self) -> float:
+        """Mean deviation as power."""
+        return self.sure.delta_kw / self.sure.readings if self.sure else 0.0
 
     def take(self, at: float, score: float, deviation: float, part: _Tally, odd: bool) -> None:
         self.since = self.since or _Tally()
@@ -119,8 +133,14 @@ class _Run:
             self.sure = self.sure or _Tally()
             self.sure.add(self.since)
             self.since = _Tally()
+            lasting = self.delta_kw * persistence(at - self.start)
+            self.lasting_kw = max(self.lasting_kw, lasting, key=lambda d: d * self.sign)
 
-    def episode(self) -> Episode:
+    def reached(self, levels: tuple[float, ...]) -> int:
+        """Return how many of these levels (kW) it has reached."""
+        return sum(abs(self.lasting_kw) >= level for level in levels)
+
+    def episode(self, interval_s: float) -> Episode:
         sums = self.sure or _Tally()
         n = max(sums.readings, 1)
         return Episode(
@@ -135,6 +155,9 @@ class _Run:
             upper=sums.upper / n,
             peak=self.peak,
             delta_kwh=sums.delta_kwh,
+            delta_kw=self.delta_kw,
+            lasting_kw=self.lasting_kw,
+            interval_s=interval_s,
         )
 
 
@@ -150,7 +173,8 @@ class EpisodeTracker:
 
     It closes when `n` readings, seldom interrupted, are below `leave` again, or at its last reading
     when data were missing for three typical intervals and an hour. The reading after such a gap
-    closes it and cannot open another.
+    closes it and cannot open another. An open one is told again when its deviation has grown by
+    half, or, times its persistence, has reached another of the `levels` (kW).
 
     >>> tracker, band = EpisodeTracker(), dict(expected=20.0, lower=18.0, upper=22.0)
     >>> quiet, loud = Score(0.3, **band), Score(9.0, **band)
@@ -183,6 +207,7 @@ class EpisodeTracker:
         self.enter, self.instant, self.leave = enter, instant, leave
         self.false_alarms_per_month = false_alarms_per_month
         self.metric = metric
+        self.levels: tuple[float, ...] = ()
         self._last: float | None = None
         self._interval = 0.0
         self._recent: deque[int] = deque(maxlen=n)  # signs of the surprising, 0 for others
@@ -203,7 +228,7 @@ class EpisodeTracker:
     @property
     def episode(self) -> Episode | None:
         """The open episode so far, or None."""
-        return self._run.episode() if self._run and self._open else None
+        return self._run.episode(self._interval) if self._run and self._open else None
 
     def take(
         self, at: datetime | float, value: float, score: Score, jump: Jump = NONE
@@ -233,7 +258,8 @@ class EpisodeTracker:
     def _begin(self, run: _Run) -> Opened:
         self._run, self._jump = run, None
         self._open, self._back, self._told = True, 0, abs(run.peak)
-        return Opened(run.episode())
+        run.levels = run.reached(self.levels)
+        return Opened(run.episode(self._interval))
 
     def interrupt(self, because: str) -> Closed | None:
         """Close the open episode for a reason of its own; suspicions are forgotten."""
@@ -277,8 +303,9 @@ class EpisodeTracker:
     def _part(self, value: float, score: Score, held: float, before: float = 0.0) -> _Tally:
         """Return what a reading adds; what was `before` a jump is expected, too."""
         expected, lower, upper = (part + before for part in score[1:])
-        kwh = _energy(self.metric, value - expected, held)
-        return _Tally(1, value, expected, lower, upper, kwh)
+        off = value - expected
+        kwh, kw = _energy(self.metric, off, held), _power(self.metric, off, self._interval)
+        return _Tally(1, value, expected, lower, upper, kwh, kw)
 
     def _leap(self, at: float, value: float, score: Score, jump: Jump, held: float) -> _Run | None:
         """Return the episode that began with the last reading, if this one stays where that was."""
@@ -362,9 +389,10 @@ class EpisodeTracker:
             self._back += 1
         if self._back >= self.n and at - run.end >= MINUTE:
             return self._close()
-        if abs(run.peak) >= GREW * self._told:
-            self._told = abs(run.peak)
-            return Changed(run.episode())
+        levels = run.reached(self.levels)
+        if abs(run.peak) >= GREW * self._told or levels > run.levels:
+            self._told, run.levels = abs(run.peak), max(levels, run.levels)
+            return Changed(run.episode(self._interval))
         return None
 
     def _close(self) -> Closed | None:
@@ -374,7 +402,7 @@ class EpisodeTracker:
         self._run = self._jump = None
         self._open = False
         self._recent.clear()
-        return Closed(run.episode()) if run else None
+        return Closed(run.episode(self._interval)) if run else None
 
 
 _SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
@@ -398,3 +426,10 @@ def _energy(metric: str, off: float, held: float) -> float:
     if metric.endswith("_kw"):
         return off * held / HOUR
     return off if metric.endswith("_kwh") else 0.0
+
+
+def _power(metric: str, off: float, interval: float) -> float:
+    """Return the kW of a deviation `off` in readings so many seconds apart."""
+    if metric.endswith("_kw"):
+        return off
+    return off * HOUR / interval if metric.endswith("_kwh") and interval else 0.0

@@ -1,15 +1,14 @@
-"""An anomaly in words, and how much it matters."""
+"""An anomaly in words."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from enms_core.contributors import DRIVERS, Contributor
 from enms_core.plant import Metric
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LARGEST_PERCENT = 300.0  # beyond, and around zero, a percentage says less than the amount
-
-CRITICAL_SHARE = 0.20  # of rated power; of expected power where none is rated
-WARNING_SHARE = 0.05
-LOW_WARNING_SHARE = 0.20  # using too little costs no energy: at most a warning
+MOST_OTHERS = 2  # metrics that are not as usual; the rest is in the list of contributors
 
 
 def describe(
@@ -18,43 +17,34 @@ def describe(
     at: datetime,
     *,
     metric: str = "power_kw",
-    temperature_c: float | None = None,
+    contributors: Sequence[Contributor] = (),
 ) -> str:
-    """Say how far `value` is off, for when (`at` in the site's zone) and for which weather.
+    """Say how far `value` is off, for when (`at` in the site's zone), and what goes with it.
 
     >>> tuesday = datetime.fromisoformat("2026-10-06T14:03+02:00")
-    >>> describe(40.2, 30.0, tuesday, temperature_c=21.4)
-    '34 % above expected for Tuesday 14:00 at 21 °C'
+    >>> weather = Contributor(name="temperature_c", value=21.4, unit="°C")
+    >>> made = Contributor(name="production_per_h", value=118.2, unit="parts/h")
+    >>> bar = Contributor(name="pressure_bar", value=6.68, unit="bar", usual=7.2, deviations=-5.1)
+    >>> describe(40.2, 30.0, tuesday, contributors=[made, weather, bar])
+    '34 % above expected for Tuesday 14:00 at 21 °C, 118 parts/h;
+     pressure 6.68 bar, usually 7.2 bar'
     >>> describe(13.5, 1.1, tuesday)
     '12.4 kW above the expected 1.1 kW for Tuesday 14:00'
     >>> describe(7.0, 14.0, tuesday, metric="energy_kwh")
     '50 % below expected for Tuesday 14:00'
     """
     when = f"for {WEEKDAYS[at.weekday()]} {at.hour:02d}:00"
-    weather = "" if temperature_c is None else f" at {_whole(temperature_c)} °C"
-    return f"{_how_far(value, expected, metric)} {when}{weather}"
+    drivers = sorted((c for c in contributors if c.is_driver), key=lambda c: DRIVERS.index(c.name))
+    driven = ", ".join(f"{_whole(c.value)} {c.unit}" for c in drivers if c.unit)
+    others = [_unusual(c) for c in contributors if not c.is_driver][:MOST_OTHERS]
+    told = f"{_how_far(value, expected, metric)} {when}" + (f" at {driven}" if driven else "")
+    return "; ".join([told, *others])
 
 
-def severity(
-    delta_kw: float, rated_kw: float | None = None, expected_kw: float | None = None
-) -> str:
-    """Return info, warning or critical for a deviation of `delta_kw`, negative if below expected.
-
-    It is taken as a share of the rated power, else of the expected. Where neither is known or
-    positive, too much is a warning and too little is for information.
-
-    >>> severity(16.0, rated_kw=75.0), severity(4.0, rated_kw=75.0), severity(3.0, rated_kw=75.0)
-    ('critical', 'warning', 'info')
-    >>> severity(-60.0, rated_kw=75.0), severity(-10.0, rated_kw=75.0)
-    ('warning', 'info')
-    """
-    reference = rated_kw or expected_kw or 0.0
-    if reference <= 0.0:
-        return "warning" if delta_kw > 0 else "info"
-    share = delta_kw / reference
-    if share >= CRITICAL_SHARE:
-        return "critical"
-    return "warning" if share >= WARNING_SHARE or share <= -LOW_WARNING_SHARE else "info"
+def _unusual(one: Contributor) -> str:
+    name = one.name.rsplit("_", 1)[0].replace("_", " ")
+    usually = "" if one.usual is None else f", usually {one.usual:.3g} {one.unit}".rstrip()
+    return f"{name} {one.value:.3g} {one.unit}".rstrip() + usually
 
 
 def _how_far(value: float, expected: float, metric: str) -> str:

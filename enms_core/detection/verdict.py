@@ -1,7 +1,11 @@
-"""What a surprise means, and to which sensors it is owed: for detectors of a whole machine."""
+"""What a surprise means, and to which sensors it is owed."""
+
+import math
 
 import numpy as np
 import pandas as pd
+
+from enms_core.detection.score import MONTH, false_alarms_per_month
 
 CRITICAL, WARNING = 4.0, 3.0  # surprise: one normal row, or stretch, in 10,000; in 1,000
 
@@ -13,6 +17,19 @@ def confidence(surprise: float) -> float:
     (0.99, 0.0)
     """
     return float(1.0 - 10.0**-surprise)
+
+
+def episode_confidence(surprise: float, interval_s: float) -> float:
+    """Return the probability that a day of normal readings shows none so surprising.
+
+    Surprises are calibrated on the series' own past, so those that exceed one are counted as a
+    Poisson process. Readings closer than a minute say little more than those of every minute.
+
+    >>> [round(episode_confidence(surprise, 60.0), 3) for surprise in (3.0, 4.0, 5.0, 7.0)]
+    [0.237, 0.866, 0.986, 1.0]
+    """
+    alarms = false_alarms_per_month(surprise, max(interval_s, 60.0)) * 86400.0 / MONTH
+    return math.exp(-alarms)
 
 
 def rarity(surprise: float) -> str:

@@ -168,7 +168,7 @@ CLIMATES = {
 
 MODELS = (
     Model(
-        Machine("Compressor-1", "compressor", 75.0, NORD),
+        Machine("Compressor-1", "compressor", 75.0, NORD, criticality="A"),
         TWO_SHIFTS,
         _power(13.0, run=12.0, work=34.0, cool=0.15),
         Signal("pressure_bar", 7.2, run=0.1, work=-0.4),
@@ -195,7 +195,7 @@ MODELS = (
         pieces_per_h=420,
     ),
     Model(
-        Machine("Injection-Molding-1", "injection_molding", 60.0, NORD),
+        Machine("Injection-Molding-1", "injection_molding", 60.0, NORD, criticality="A"),
         THREE_SHIFTS,
         _power(3.5, run=14.0, work=34.0),
         Signal("pressure_bar", 6.0, run=112.0, work=28.0, noise=0.015),
@@ -208,14 +208,14 @@ MODELS = (
         Signal("supply_temperature_c", 46.0, run=8.0, heat=0.9, setback=0.8),
     ),
     Model(
-        Machine("Compressor-2", "compressor", 55.0, OHIO),
+        Machine("Compressor-2", "compressor", 55.0, OHIO, criticality="A"),
         DAY_SHIFTS,
         _power(8.5, run=9.0, work=26.0, cool=0.12),
         Signal("pressure_bar", 7.6, run=0.1, work=-0.45),
         pieces_per_h=600,
     ),
     Model(
-        Machine("HVAC-Ohio", "hvac", 90.0, OHIO),
+        Machine("HVAC-Ohio", "hvac", 90.0, OHIO, criticality="C"),
         OFFICE_AND_HALL,
         _power(5.0, run=15.0, heat=1.4, cool=2.6, setback=0.35),
         Signal("supply_temperature_c", 17.0, run=2.0, heat=0.4, cool=-0.3),

@@ -1,12 +1,15 @@
 """Anomalies: intervals in which a machine used more or less than it should."""
 
+import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
+from enms_core.contributors import Contributor
 from enms_core.plant import Unknown
 from enms_core.store.dialect import insert_new, upsert
 from enms_core.store.schema import anomalies, labels, machines
@@ -21,7 +24,11 @@ SETTLING = ("false", "expected")  # nobody needs to see to these any more
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly:
-    """An interval of a metric that was not as expected; times in microseconds UTC."""
+    """An interval of a metric that was not as expected; times in microseconds UTC.
+
+    `cost_per_hour` is negative where too little was used. `confidence` is the probability that a
+    day of normal operation shows no such thing; None where a person saw it.
+    """
 
     machine_id: str
     metric: str
@@ -38,11 +45,14 @@ class Anomaly:
     reason: str
     ended_at: int | None = None
     model_version: int | None = None
+    cost_per_hour: float | None = None
+    confidence: float | None = None
+    contributors: tuple[Contributor, ...] = ()
 
     @property
     def id(self) -> str:
         """The same for the same machine, metric and start, whoever found it."""
-        return str(uuid.uuid5(_NAMES, f"{self.machine_id}/{self.metric}/{self.started_at}"))
+        return id_of(self.machine_id, self.metric, self.started_at)
 
     @property
     def is_reported(self) -> bool:
@@ -54,9 +64,14 @@ class Anomaly:
         return replace(self, state="resolved", ended_at=at)
 
 
+def id_of(machine_id: str, metric: str, started_at: int) -> str:
+    """Return the id of the anomaly of a metric that began then (us)."""
+    return str(uuid.uuid5(_NAMES, f"{machine_id}/{metric}/{started_at}"))
+
+
 def add(connection: sa.Connection, anomaly: Anomaly) -> bool:
     """Keep a new anomaly; False if it was found before."""
-    return insert_new(connection, anomalies, [{"id": anomaly.id, **asdict(anomaly)}]) == 1
+    return insert_new(connection, anomalies, [{"id": anomaly.id, **_values(anomaly)}]) == 1
 
 
 def update(connection: sa.Connection, anomaly: Anomaly) -> bool:
@@ -64,7 +79,7 @@ def update(connection: sa.Connection, anomaly: Anomaly) -> bool:
 
     What a person did to its state stays.
     """
-    values = asdict(anomaly)
+    values = _values(anomaly)
     if anomaly.ended_at is None:
         del values["state"], values["ended_at"]
     query = sa.update(anomalies).where(anomalies.c.id == anomaly.id)
@@ -98,10 +113,7 @@ def within(
         .where(anomalies.c.started_at < end_us)
         .where(sa.or_(anomalies.c.ended_at.is_(None), anomalies.c.ended_at >= start_us))
     )
-    return [
-        (Anomaly(**{name: row[name] for name in Anomaly.__dataclass_fields__}), bool(row["label"]))
-        for row in connection.execute(query).mappings()
-    ]
+    return [(_of(row), bool(row["label"])) for row in connection.execute(query).mappings()]
 
 
 def get(connection: sa.Connection, anomaly_id: str) -> Anomaly:
@@ -110,7 +122,20 @@ def get(connection: sa.Connection, anomaly_id: str) -> Anomaly:
     row = connection.execute(query).mappings().first()
     if row is None:
         raise Unknown(f"anomaly {anomaly_id!r} is unknown")
-    return Anomaly(**{name: value for name, value in row.items() if name != "id"})
+    return _of(row)
+
+
+def contributors(connection: sa.Connection, anomaly_id: str) -> tuple[Contributor, ...]:
+    """Return what is known to go with an anomaly; nothing where there is none."""
+    query = sa.select(anomalies.c.contributors).where(anomalies.c.id == anomaly_id)
+    return _read(connection.execute(query).scalar())
+
+
+def standing(connection: sa.Connection, anomaly_id: str) -> tuple[str, str] | None:
+    """Return state and severity of an anomaly; None where there is none."""
+    query = sa.select(anomalies.c.state, anomalies.c.severity).where(anomalies.c.id == anomaly_id)
+    row = connection.execute(query).first()
+    return None if row is None else (row.state, row.severity)
 
 
 def put_state(connection: sa.Connection, anomaly_id: str, state: str, ended_at: int | None) -> None:
@@ -183,7 +208,9 @@ def table(
     )
     for name in ("started_at", "ended_at"):
         frame[name] = index_of(frame[name].astype("Int64"))
-    return frame
+    known = [json.loads(text or "[]") for text in frame["contributors"]]
+    figures = dict.fromkeys(("cost_per_hour", "confidence"), float)
+    return frame.astype(figures).assign(contributors=pd.Series(known, frame.index, dtype=object))
 
 
 def spans(connection: sa.Connection, machine_id: str, metric: str) -> list[tuple[int, int]]:
@@ -202,3 +229,17 @@ def open_counts(connection: sa.Connection) -> dict[str, int]:
         .group_by(anomalies.c.severity)
     )
     return dict(connection.execute(query).all())
+
+
+def _of(row: Mapping[Any, Any]) -> Anomaly:
+    plain = {name: row[name] for name in Anomaly.__dataclass_fields__}
+    return Anomaly(**{**plain, "contributors": _read(row["contributors"])})
+
+
+def _read(contributors: str | None) -> tuple[Contributor, ...]:
+    return tuple(Contributor(**one) for one in json.loads(contributors or "[]"))
+
+
+def _values(anomaly: Anomaly) -> dict[str, Any]:
+    values = asdict(anomaly)
+    return {**values, "contributors": json.dumps(values["contributors"], allow_nan=False)}

@@ -45,6 +45,7 @@ def add(connection: sa.Connection, machine: Machine) -> Machine:
             name=machine.name,
             type=machine.type,
             rated_kw=machine.rated_kw,
+            criticality=machine.criticality,
             factory_id=_factory_id(connection, machine.factory),
         )
     )
@@ -64,6 +65,8 @@ def _factory_id(connection: sa.Connection, factory: Factory) -> int:
                 currency=factory.currency,
                 price_per_kwh=factory.price_per_kwh,
                 carbon_kg_per_kwh=factory.carbon_kg_per_kwh,
+                warning_per_hour=factory.warning_per_hour,
+                critical_per_hour=factory.critical_per_hour,
             )
             .returning(factories.c.id)
         )
@@ -73,22 +76,26 @@ def _factory_id(connection: sa.Connection, factory: Factory) -> int:
             f"factory {factory.name!r} is in {known.timezone}, not {factory.timezone}; "
             "give the machine's own factory another name"
         )
+    wanted = (factory.warning_per_hour, factory.critical_per_hour)
+    there = _factory(known._mapping).severe_from
+    if any(w not in (None, t) for w, t in zip(wanted, there, strict=True)):
+        raise ValueError(
+            f"anomalies at factory {factory.name!r} are a warning from {there[0]:g} and critical "
+            f"from {there[1]:g} an hour on; that is said with the first machine of a factory"
+        )
     return int(known.id)
 
 
+def _factory(row: sa.RowMapping, prefix: str = "") -> Factory:
+    return Factory(**{column.name: row[f"{prefix}{column.name}"] for column in factories.c})
+
+
 def _machine(row: sa.RowMapping) -> Machine:
-    factory = Factory(
-        name=row["factories_name"],
-        timezone=row["factories_timezone"],
-        currency=row["factories_currency"],
-        price_per_kwh=row["factories_price_per_kwh"],
-        carbon_kg_per_kwh=row["factories_carbon_kg_per_kwh"],
-        id=row["factories_id"],
-    )
     return Machine(
         name=row["machines_name"],
         type=row["machines_type"],
         rated_kw=row["machines_rated_kw"],
-        factory=factory,
+        factory=_factory(row, "factories_"),
         id=row["machines_id"],
+        criticality=row["machines_criticality"],
     )

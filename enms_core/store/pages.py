@@ -11,11 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from enms_core.plant import severe_from
 from enms_core.store import modes as stored_modes
 from enms_core.store import schema
 from enms_core.store.times import iso
 
 Key = tuple[int | str, ...]
+LIMITS = ("warning_per_hour", "critical_per_hour")
 _TIMES = ("_at", "time", "train_start", "train_end")
 
 
@@ -52,10 +54,16 @@ def machines(connection: sa.Connection, wanted: Wanted) -> Page:
         f.c.currency,
         f.c.price_per_kwh,
         f.c.carbon_kg_per_kwh,
+        m.c.criticality,
+        *(f.c[name] for name in LIMITS),
     ).join_from(m, f)
     if wanted.machine_id is not None:
         query = query.where(m.c.id == wanted.machine_id)
-    return _page(connection, query, wanted, [m.c.name], ["name"])
+    page = _page(connection, query, wanted, [m.c.name], ["name"])
+    for row in page.rows:
+        limits = severe_from(row["price_per_kwh"], *(row[name] for name in LIMITS))
+        row |= dict(zip(LIMITS, limits, strict=True))
+    return page
 
 
 def readings(connection: sa.Connection, wanted: Wanted, metric: str | None = None) -> Page:
@@ -82,7 +90,8 @@ def anomalies(connection: sa.Connection, wanted: Wanted) -> Page:
     a, m, said = schema.anomalies, schema.machines, schema.labels
     words = (said.c.label, said.c.note.label("label_note"), said.c.labelled_by)
     query = sa.select(*a.c, m.c.name.label("machine"), *words).join_from(a, m).outerjoin(said)
-    return _newest_first(connection, query, a, a.c.started_at, wanted)
+    page = _newest_first(connection, query, a, a.c.started_at, wanted)
+    return _with_json(page, "contributors", "[]")
 
 
 def jobs(connection: sa.Connection, wanted: Wanted) -> Page:
@@ -224,7 +233,7 @@ def _shown(row: sa.RowMapping) -> dict[str, Any]:
     }
 
 
-def _with_json(page: Page, name: str) -> Page:
+def _with_json(page: Page, name: str, nothing: str = "{}") -> Page:
     for row in page.rows:
-        row[name] = json.loads(row[name] or "{}")
+        row[name] = json.loads(row[name] or nothing)
     return page

@@ -1,6 +1,6 @@
 """Readings as (series, time, value), and the quarantine of those that were none."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import repeat
 
 import pandas as pd
@@ -119,6 +119,26 @@ def nth_time(
             )
             found.append(connection.execute(query).scalar())
     return min((at for at in found if at is not None), default=None)
+
+
+def moments(
+    connection: sa.Connection, numbers: Collection[int], spans: Sequence[tuple[int, int]]
+) -> dict[int, tuple[int, float, float]]:
+    """Return count, mean and standard deviation of each of these series over [start, end) spans."""
+    parts = [  # one search of the index each; SQLite reads a whole series for an OR
+        sa.select(readings.c.series_id, readings.c.value).where(
+            readings.c.series_id.in_(numbers), readings.c.time >= start, readings.c.time < end
+        )
+        for start, end in spans
+    ]
+    rows = sa.union_all(*parts).subquery()
+    mean = sa.func.avg(rows.c.value)
+    square = sa.func.avg(rows.c.value * rows.c.value)
+    query = sa.select(rows.c.series_id, sa.func.count(), mean, square).group_by(rows.c.series_id)
+    return {
+        number: (count, mean, max(square - mean * mean, 0.0) ** 0.5)
+        for number, count, mean, square in connection.execute(query)
+    }
 
 
 def value_at(connection: sa.Connection, machine_id: str, metric: str, at_us: int) -> float | None:

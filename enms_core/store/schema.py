@@ -36,6 +36,8 @@ factories = Table(
     Column("currency", String(8), nullable=False),
     Column("price_per_kwh", Float, nullable=False),
     Column("carbon_kg_per_kwh", Float, nullable=False),
+    Column("warning_per_hour", Float),
+    Column("critical_per_hour", Float),
 )
 
 machines = Table(
@@ -46,6 +48,7 @@ machines = Table(
     Column("type", String(32), nullable=False),
     Column("rated_kw", Float),
     Column("factory_id", RowId, ForeignKey("factories.id"), nullable=False),
+    Column("criticality", String(1), nullable=False, server_default="B"),
 )
 
 series = Table(
@@ -154,6 +157,9 @@ anomalies = Table(
     Column("ended_at", Time),
     Column("reason", Text, nullable=False),
     Column("model_version", Integer),
+    Column("cost_per_hour", Float(53)),
+    Column("confidence", Float(53)),
+    Column("contributors", Text),
     UniqueConstraint("machine_id", "metric", "started_at"),
     Index(None, "state"),
     Index(None, "started_at"),

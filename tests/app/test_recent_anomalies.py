@@ -42,6 +42,23 @@ def test_an_acknowledged_anomaly_is_still_open(model, anomaly, wrap):
     assert (model.rows[0].state, len(model.open)) == ("acknowledged", 1)
 
 
+def test_one_that_becomes_more_severe_moves_up(model, anomaly, wrap):
+    model.take([wrap(anomaly(1, "info")), wrap(anomaly(2, "warning"))])
+    risen = AnomalyUpdated(
+        anomaly_id="a1",
+        machine_id="m1",
+        state="acknowledged",
+        by="engine",
+        at="2026-11-22T14:00:00+00:00",
+        severity="critical",
+    )
+    model.take([wrap(risen)])
+    assert ids(model.rows) == ["a1", "a2"]
+    assert (model.rows[0].severity, model.rows[0].state) == ("critical", "acknowledged")
+    model.take([wrap(resolved(1))])
+    assert model.counts == {"critical": 0, "warning": 1, "info": 0}
+
+
 def test_an_older_snapshot_does_not_take_a_new_anomaly_away(model, anomaly, wrap):
     envelope = wrap(anomaly(1))
     model.take([envelope])

@@ -4,6 +4,7 @@ import pytest
 
 from app.models import snapshot
 from app.reader import Reader
+from enms_core.contributors import Contributor
 from enms_core.plant import Factory, Machine
 from enms_core.store import anomalies, energy, events, jobs, machines, readings
 from enms_core.store.anomalies import Anomaly
@@ -65,6 +66,17 @@ def test_a_snapshot_holds_what_the_page_shows(store, press):
         (False, now - S),
         (True, None),
     ]
+
+
+def test_an_anomaly_keeps_what_it_costs_and_what_goes_with_it(store, press):
+    bar = Contributor(name="pressure_bar", value=6.7, unit="bar", usual=7.2, deviations=-5.0)
+    figures = {"cost_per_hour": 3.3, "confidence": 0.99, "contributors": (bar,)}
+    with store.write() as connection:
+        anomalies.add(connection, kept(press, 1, **figures))
+        anomalies.add(connection, kept(press, 2))
+    known = {one.started_at: one for one in Reader(store, lambda: None).read().found}
+    assert {name: getattr(known[1], name) for name in figures} == figures
+    assert (known[2].cost_per_hour, known[2].confidence, known[2].contributors) == (None, None, ())
 
 
 def test_today_begins_at_the_sites_midnight(press):

@@ -60,6 +60,20 @@ def test_a_label_says_who_said_what_whatever_the_state(wrap):
     assert Toasts().of([wrap(replace(said, label=None))], 0.0) == []
 
 
+@pytest.mark.parametrize("state", ["open", "acknowledged"])
+def test_one_that_becomes_more_severe_is_told(state, wrap):
+    risen = AnomalyUpdated(
+        anomaly_id="a", machine_id="m", state=state, by="engine", at="t", note="Press is critical "
+        "now: 9.0 kW more than expected.", severity="critical",
+    )  # fmt: skip
+    (toast,) = Toasts().of([wrap(risen)], 0.0)
+    assert (toast.kind, toast.title, toast.text) == (
+        "danger",
+        "Anomaly is critical now",
+        risen.note,
+    )
+
+
 def test_what_happens_all_the_time_is_no_toast(wrap):
     silent = [
         MetricUpdated(machine_id="m1", machine="Press", values={}, time="t"),

@@ -72,7 +72,8 @@ def test_without_settings_the_environment_says_which_plant(tmp_path, monkeypatch
 
 
 def test_machines(plant):
-    columns = ["id", "name", "type", "rated_kw", "factory", "timezone"]
+    columns = ["id", "name", "type", "rated_kw", "criticality", "factory", "timezone"]
+    columns += ["currency", "warning_per_hour", "critical_per_hour"]
     assert list(plant.machines()) == columns
     assert plant.machines().empty
     site = Factory("Works", timezone="Asia/Seoul")
@@ -80,7 +81,7 @@ def test_machines(plant):
     plant.add_machine("Lamp")
     table = plant.machines()
     assert table.set_index("name").loc["Oven"].tolist() == [
-        oven.id, "other", 600.0, "Works", "Asia/Seoul"
+        oven.id, "other", 600.0, "B", "Works", "Asia/Seoul", "EUR", 0.9, 3.6
     ]  # fmt: skip
     assert table.set_index("name").loc["Lamp", "factory"] == "Lamp"
     assert plant.machine("Oven") == plant.machine(oven.id) == oven

@@ -2,7 +2,16 @@ import dataclasses
 
 import pytest
 
-from enms_core.plant import ENERGY_METRICS, MACHINE_TYPES, UNITS, Factory, Machine, Metric, zone
+from enms_core.plant import (
+    CRITICALITIES,
+    ENERGY_METRICS,
+    MACHINE_TYPES,
+    UNITS,
+    Factory,
+    Machine,
+    Metric,
+    zone,
+)
 
 
 @pytest.mark.parametrize("suffix", sorted(UNITS))
@@ -64,3 +73,27 @@ def test_they_are_values():
     assert Machine("M") == Machine("M")
     with pytest.raises(dataclasses.FrozenInstanceError):
         Machine("M").name = "N"
+
+
+def test_a_machine_has_a_criticality():
+    assert Machine("M").criticality == "B"
+    assert [Machine("M", criticality=c).criticality for c in CRITICALITIES] == ["A", "B", "C"]
+    with pytest.raises(
+        ValueError, match="'a' of machine 'M' is unknown; it must be one of A, B, C"
+    ):
+        Machine("M", criticality="a")
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["warning_per_hour", "critical_per_hour"])
+def test_thresholds_are_positive(name, limit):
+    with pytest.raises(ValueError, match="must be positive"):
+        Factory("F", **{name: limit})
+
+
+def test_thresholds_follow_the_price_unless_given():
+    assert Factory("F", currency="JPY", price_per_kwh=25.0).severe_from == (125.0, 500.0)
+    assert Factory("F", price_per_kwh=0.0).severe_from == (0.0, 0.0)
+    assert Factory("F", warning_per_hour=2.0, critical_per_hour=2.0).severe_from == (2.0, 2.0)
+    with pytest.raises(ValueError, match=r"begins at 4 an hour, above critical at 3\.6"):
+        Factory("F", warning_per_hour=4.0)

@@ -75,6 +75,16 @@ def test_slots_are_the_same_where_midnight_is_strange(near, far, rows, zone):
             same(mine, theirs)
 
 
+def test_a_machine_is_added_with_what_depends_on_it(near, far):
+    site = Factory("Mill", "Asia/Seoul", warning_per_hour=2.0, critical_per_hour=6.0)
+    made = far.add_machine("Saw", factory=site, criticality="A")
+    assert (made.criticality, made.factory.severe_from) == ("A", (2.0, 6.0))
+    pump = far.machine("Pump").factory
+    assert far.add_machine("Fan", factory=pump).factory.severe_from == pump.severe_from
+    tables = (p.machines().set_index("name").sort_index() for p in (near, far))
+    same(*tables)
+
+
 def test_what_is_refused_comes_back_with_its_reason(far, rows):
     receipt = far.write(rows.head(3).assign(machine="Nobody"))
     assert (receipt.quarantined, receipt.reasons) == (3, {"machine is unknown": 3})
@@ -128,6 +138,9 @@ def test_an_anomaly_is_acted_on(near, far, rows):
     mine, theirs = near.anomalies(), far.anomalies()
     assert mine["started_at"].tolist() == theirs["started_at"].tolist()
     assert set(mine.columns) == set(theirs.columns)
+    found = ["cost_per_hour", "confidence", "contributors"]
+    same(mine[found], theirs[found])
+    assert mine["cost_per_hour"].tolist() == theirs["cost_per_hour"].tolist()
     told = far.events(channels=["anomaly.*"])
     assert told["channel"].tolist() == near.events(channels=["anomaly.*"])["channel"].tolist()
 

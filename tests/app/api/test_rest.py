@@ -316,6 +316,29 @@ def test_a_machine_is_made_once_and_told(rest):
     }
 
 
+def test_criticality_and_thresholds_are_said_with_a_machine(rest):
+    sent = {"name": "Saw", "factory": "Mill", "criticality": "A", "warning_per_hour": 2.0}
+    sent["critical_per_hour"] = 8.0
+    assert rest.post("/machines", json=sent).status_code == 201
+    other = {"name": "Fan", "factory": "Mill"}
+    assert rest.post("/machines", json=other).status_code == 201
+    known = {row["name"]: row for row in rest.get("/machines").json()["items"]}
+    limits = ("criticality", "warning_per_hour", "critical_per_hour")
+    assert [known["Saw"][name] for name in limits] == ["A", 2.0, 8.0]
+    assert [known["Fan"][name] for name in limits] == ["B", 2.0, 8.0]
+    assert [known["Pump"][name] for name in limits] == ["B", 0.9, 3.6]
+    for wrong, field in (
+        ({"criticality": "D"}, "criticality"),
+        ({"warning_per_hour": -1}, "warning_per_hour"),
+        ({"factory": "New", "warning_per_hour": 9.0}, "warning_per_hour"),
+    ):
+        refused = rest.post("/machines", json={**sent, "name": "Lathe", **wrong})
+        assert (refused.status_code, refused.json()["field"]) == (400, field)
+    refused = rest.post("/machines", json={**other, "name": "Lamp", "warning_per_hour": 3.0})
+    assert refused.status_code == 400
+    assert "a warning from 2 and critical from 8" in refused.json()["message"]
+
+
 def test_a_reported_anomaly_lives(rest):
     rest.post("/readings", json=rows(5))
     sent = {"machine": "Pump", "started_at": T.format(0), "ended_at": T.format(30), "note": "hot"}

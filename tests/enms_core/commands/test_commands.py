@@ -98,6 +98,8 @@ def test_the_overview_names_every_command(enms):
         (["machine", "add", "X", "--timezone", "Mars/One"], "an IANA name such as Europe/Berlin"),
         (["machine", "add", ""], "must be 1 to 200 characters"),
         (["machine", "mode", "X", "idle"], "machine 'X' is unknown"),
+        (["machine", "add", "X", "--warning-per-hour", "0"], "must be positive"),
+        (["machine", "add", "X", "--warning-per-hour", "9"], "must begin below"),
     ],
 )
 def test_what_is_wrong_is_one_line(enms, file, words, said):
@@ -161,6 +163,10 @@ def test_machines_are_added_and_listed(enms, plant):
     assert "Pump 1" in out
     assert "15.0" in out
     assert plant.machine("Pump 1").type == "pump"
+    limits = ("--warning-per-hour", "2", "--critical-per-hour", "6.5")
+    assert enms("machine", "add", "Saw", "--criticality", "A", *limits)[0] == 0
+    saw = plant.machine("Saw")
+    assert (saw.criticality, saw.factory.severe_from) == ("A", (2.0, 6.5))
 
 
 def test_a_file_is_imported_once(enms, plant, file):

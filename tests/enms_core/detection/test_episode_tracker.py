@@ -62,6 +62,46 @@ def test_growth_is_told():
     assert steps[-1].episode.peak == 9.0
 
 
+def test_reaching_a_level_is_told_once_each():
+    tracker = EpisodeTracker()
+    tracker.levels = (2.0, 3.0, 1000.0)
+    steps = run(tracker, [QUIET] + [HIGH] * 60)
+    assert [type(step) for step in steps] == [Opened, Changed, Changed]
+    assert [step.episode.delta_kw for step in steps] == [5.0] * 3
+    assert [level <= s.episode.lasting_kw < level + 0.1
+            for level, s in zip((2.0, 3.0), steps[1:], strict=True)] == [True, True]  # fmt: skip
+
+
+def test_what_lasted_most_stays_when_it_shrinks():
+    tracker = EpisodeTracker()
+    run(tracker, [QUIET] + [HIGH] * 30 + [(20.5, 3.0)] * 60)
+    most = tracker.episode.lasting_kw
+    run(tracker, [(20.5, 3.0)] * 200, start=91 * 60.0)
+    assert tracker.episode.delta_kw < 2.0
+    assert tracker.episode.lasting_kw == most
+
+
+def test_power_of_a_meter_of_energy():
+    (energy,) = run(EpisodeTracker(metric="energy_kwh"), [QUIET] * 3 + [HIGH] * 3, step=900.0)
+    assert (energy.episode.delta_kw, energy.episode.interval_s) == (20.0, 900.0)
+    (other,) = run(EpisodeTracker(metric="pressure_bar"), [QUIET] + [HIGH] * 3)
+    assert (other.episode.delta_kw, other.episode.lasting_kw) == (0.0, 0.0)
+
+
+def test_state_of_before_there_were_levels_is_read():
+    tracker = EpisodeTracker()
+    run(tracker, [QUIET] + [HIGH] * 4)
+    old = json.loads(tracker.to_json())
+    for name in ("lasting_kw", "levels"):
+        del old["state"]["_run"][name]
+    for part in ("sure", "since"):
+        del old["state"]["_run"][part]["delta_kw"]
+    read = EpisodeTracker.from_json(json.dumps(old))
+    assert read.episode.lasting_kw == 0.0
+    run(read, [HIGH], start=300.0)
+    assert read.episode.lasting_kw > 0.0
+
+
 def test_gap_closes_at_the_last_reading():
     tracker = EpisodeTracker()
     run(tracker, [QUIET] + [HIGH] * 4)

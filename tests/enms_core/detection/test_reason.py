@@ -2,9 +2,14 @@ from datetime import datetime
 
 import pytest
 
-from enms_core.detection import describe, severity
+from enms_core.contributors import Contributor, ranked, unit_of
+from enms_core.detection import describe
 
 TUESDAY = datetime.fromisoformat("2026-10-06T14:59+02:00")
+
+
+def one(name, value, **more):
+    return Contributor(name=name, value=value, unit=unit_of(name), **more)
 
 
 @pytest.mark.parametrize(
@@ -22,23 +27,35 @@ def test_words(value, expected, words):
 
 
 def test_weather_and_unit():
-    assert describe(9.0, 1.0, TUESDAY, metric="pressure_bar", temperature_c=-3.4) == (
+    weather = [one("temperature_c", -3.4)]
+    assert describe(9.0, 1.0, TUESDAY, metric="pressure_bar", contributors=weather) == (
         "8.0 bar above the expected 1.0 bar for Tuesday 14:00 at -3 °C"
     )
 
 
-@pytest.mark.parametrize(
-    ("delta", "rated", "expected", "level"),
-    [
-        (20.0, 100.0, None, "critical"),
-        (5.0, 100.0, 10.0, "warning"),
-        (4.9, 100.0, 10.0, "info"),
-        (5.0, None, 10.0, "critical"),
-        (-90.0, 100.0, None, "warning"),
-        (-19.0, 100.0, None, "info"),
-        (5.0, None, 0.0, "warning"),
-        (-5.0, None, None, "info"),
-    ],
-)
-def test_severity(delta, rated, expected, level):
-    assert severity(delta, rated, expected) == level
+def test_drivers_come_in_their_order_and_a_holiday_has_no_figure():
+    drivers = [one("holiday", 1.0), one("production_per_h", 118.4), one("temperature_c", 21.0)]
+    assert describe(2.0, 1.0, TUESDAY, contributors=drivers) == (
+        "100 % above expected for Tuesday 14:00 at 21 °C, 118 parts/h"
+    )
+
+
+def test_of_what_is_unusual_two_are_told():
+    others = [
+        one("supply_temperature_c", 26.61, usual=20.48, deviations=9.0),
+        one("vibration_mms", 0.0312, usual=None),
+        one("flow_m3h", 1.0, usual=2.0, deviations=-4.0),
+    ]
+    assert describe(2.0, 1.0, TUESDAY, contributors=others) == (
+        "100 % above expected for Tuesday 14:00; supply temperature 26.6 °C, usually 20.5 °C; "
+        "vibration 0.0312 mm/s"
+    )
+
+
+def test_drivers_rank_by_effect_before_what_is_only_unusual():
+    drivers = [one("temperature_c", 1.0, effect_kw=0.5), one("production_per_h", 1.0, effect_kw=-3)]
+    others = [one("flow_m3h", 1.0, deviations=4.0), one("pressure_bar", 1.0, deviations=-40.0)]
+    found = ranked([*others, *drivers])
+    assert [c.name for c in found] == [
+        *("production_per_h", "temperature_c", "pressure_bar", "flow_m3h")
+    ]

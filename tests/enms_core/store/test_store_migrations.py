@@ -3,9 +3,11 @@ import uuid
 import alembic.autogenerate
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from enms_core.store import Store, Unavailable, progress, schema
+from enms_core.store import Store, Unavailable, anomalies, migrations, pages, progress, schema
 from enms_core.store.machines import all_machines
 
 
@@ -28,6 +30,46 @@ def test_a_difference_would_be_seen(store):
         connection.exec_driver_sql("ALTER TABLE quarantine ADD COLUMN colour TEXT")
         connection.exec_driver_sql("DROP INDEX ix_anomalies_state")
     assert len(differences(store)) == 2
+
+
+FACTORIES = "INSERT INTO factories (id, name, timezone, currency, price_per_kwh, carbon_kg_per_kwh)"
+MACHINES = "INSERT INTO machines (id, name, type, rated_kw, factory_id)"
+ANOMALIES = (
+    "INSERT INTO anomalies (id, machine_id, metric, state, severity, score, value, expected, lower,"
+    " upper, delta_kwh, delta_cost, started_at, ended_at, reason, model_version)"
+)
+
+
+def test_rows_of_before_consequence_get_defaults(database_url):
+    store = Store(database_url)
+    config = Config()
+    config.set_main_option("script_location", migrations.__path__[0])
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        say = connection.exec_driver_sql
+        say(f"{FACTORIES} VALUES (1, 'Works', 'Asia/Seoul', 'KRW', 150.0, 0.4)")
+        say(f"{MACHINES} VALUES ('m1', 'Oven', 'boiler', 40.0, 1)")
+        for number, metric in enumerate(("power_kw", "energy_kwh")):
+            say(
+                f"{ANOMALIES} VALUES ('a{number}', 'm1', '{metric}', 'resolved', 'critical', 9.0, "
+                f"30.0, 20.0, 19.0, 21.0, 5.0, 750.0, {number}, 1800000000, 'too much', 1)"
+            )
+    store.migrate()
+    assert differences(store) == []
+    with store.read() as connection:
+        [oven] = all_machines(connection)
+        [row] = pages.machines(connection, pages.Wanted(limit=9)).rows
+        table = anomalies.table(connection).set_index("id")
+        kept = anomalies.get(connection, "a0")
+    assert (oven.criticality, oven.factory.severe_from) == ("B", (750.0, 3000.0))
+    assert [row[name] for name in pages.LIMITS] == [750.0, 3000.0]
+    assert table.loc["a0", "cost_per_hour"] == kept.cost_per_hour == 1500.0
+    assert table["cost_per_hour"].isna().tolist() == [True, False]
+    assert table["confidence"].isna().all()
+    assert (kept.confidence, kept.contributors, table.loc["a0", "contributors"]) == (None, (), [])
+    assert kept.severity == "critical"
+    store.dispose()
 
 
 def test_again_changes_nothing(store):
