@@ -5,13 +5,23 @@ import pandas as pd
 import pytest
 
 from app.models import detail
-from app.models.detail import LONGEST_US, MOST_POINTS, actions, around, figures, read, span
+from app.models.detail import (
+    LONGEST_US,
+    MOST_POINTS,
+    actions,
+    around,
+    companions,
+    figures,
+    read,
+    span,
+)
 from app.models.snapshot import Found
 from enms_core import triage
+from enms_core.contributors import Contributor
 from enms_core.plant import Factory, Machine, Unknown
-from enms_core.readings import Checked
 from enms_core.store import anomalies, machines, readings, scores
 from enms_core.store.anomalies import Anomaly
+from tests.plants import valid
 
 S = 1_000_000
 MINUTE, HOUR, DAY = 60 * S, 3600 * S, 86_400 * S
@@ -53,7 +63,7 @@ def measured(store, machine, times):
     rows = [(machine.name, "power_kw", int(at), 20.0 + i % 2) for i, at in enumerate(times)]
     band = {"expected": 20.0, "lower": 18.0, "upper": 22.0, "surprise": 0.1}
     with store.write() as connection:
-        readings.add(connection, Checked(rows, []))
+        readings.add(connection, valid(rows))
         scores.put(connection, machine.id, "power_kw", pd.DataFrame({"time": times, **band}))
 
 
@@ -155,3 +165,26 @@ def test_who_says_expected_must_say_why():
     assert [label for label in anomalies.LABELS if detail.needs_reason(label)] == ["expected"]
     assert not detail.needs_reason(None)
     assert detail.TEACHES.keys() == set(anomalies.LABELS)
+
+
+def test_what_went_with_it_and_how_sure_it_is(store, press):
+    pressure = Contributor(name="pressure_bar", value=6.7, unit="bar", usual=7.2, deviations=-5.0)
+    weather = Contributor(name="temperature_c", value=21.0, unit="°C", usual=12.0, effect_kw=3.0)
+    kept_id = kept(
+        store, press, cost_per_hour=2.0, confidence=0.9987, contributors=(weather, pressure)
+    )
+    found = seen(store, kept_id).found
+    told = {one.name: one for one in figures(found, press, NOW)}
+    assert told["Cost"].note == "+2.00 an hour"
+    assert told["Judged by"].note == "99.9 % sure"
+    assert [(one.name, one.unit, one.note) for one in companions(found)] == [
+        ("temperature", "°C", "usually 12.0, +3.0 kW expected for it"),
+        ("pressure", "bar", "usually 7.20"),
+    ]
+
+
+def test_nothing_is_said_of_what_is_not_known(store, press):
+    found = seen(store, kept(store, press)).found
+    told = {one.name: one for one in figures(found, press, NOW)}
+    assert (told["Cost"].note, told["Judged by"].note) == ("", "")
+    assert companions(found) == []

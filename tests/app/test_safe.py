@@ -1,13 +1,16 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from jinja2 import UndefinedError
 
 from app import safe
+from app.models.detail import TEACHES, Figure
 from app.models.jobs import JobNow
 from app.models.plant_now import MachineNow, Totals
 from app.models.snapshot import Found
-from enms_core.plant import Machine
+from app.models.words import LABELS
+from enms_core.plant import Factory, Machine
 
 HOSTILE = [
     '<img src=x onerror="alert(1)">',
@@ -42,8 +45,11 @@ def found(text):
         machine=text,
         severity="critical",
         state="open",
+        metric="power_kw",
         value=2.0,
         expected=1.0,
+        lower=0.5,
+        upper=1.5,
         delta_kwh=1.0,
         delta_cost=1.0,
         started_at=0,
@@ -70,6 +76,18 @@ def pages(text):
         kwh=one,
         times=one,
     )
+    yield safe.render(
+        "detail.html",
+        one=found(text),
+        machine=Machine(text, id=text, factory=Factory(text)),
+        figures=[Figure("Cost", "1", text, text)],
+        companions=[Figure(text, "1", text, text)],
+        span=text,
+        fault="",
+    )
+    said = replace(found(text), label="false", label_note=text, labelled_by=text)
+    words = {"labels": LABELS, "teaches": TEACHES, "choice": None, "may": True}
+    yield safe.render("label.html", one=said, **words)
     yield safe.render("jobs.html", known=True, rows=[job], active=set(), times=one)
     yield safe.render("curve_head.html", machine=text, site="", zone=text)
     yield safe.render("curve_head.html", machine="", site=text, zone=text)
@@ -120,11 +138,14 @@ def test_tiles_say_what_is_known(totals, counts, expected):
         counts=counts,
         open=sum(counts.values()),
         running=0,
+        mixed=False,
     )
     assert expected in Seen(page).text
 
 
 def test_tiles_wait_while_nothing_is_known():
-    page = safe.render("tiles.html", known=False, totals=Totals(), counts={}, open=0, running=0)
+    page = safe.render(
+        "tiles.html", known=False, totals=Totals(), counts={}, open=0, running=0, mixed=False
+    )
     assert 'aria-busy="true"' in page
     assert "number" not in page
