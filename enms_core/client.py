@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from enms_core import findings, ingest, jobs, kpi, operating, outlook, triage
+from enms_core import ingest, jobs, kpi, operating, outlook, triage
 from enms_core.bus import Bell, Follower, locator
 from enms_core.detection.consequence import SEVERITIES
 from enms_core.events import Envelope, MachineAdded
@@ -410,13 +410,14 @@ class Plant:
         Nothing is kept. Raise ValueError for a machine without readings of energy.
         """
         from enms_core.backtest import backtest  # scikit-learn takes a second to import
+        from enms_core.findings import LEARN_US
 
         found, span = self._span(machine, start, end)
         with self.store.read() as connection:
             version = models.active(connection).get(found.id)
-            wide = readings.frame(connection, found.id, span[0] - findings.LEARN_US, span[1])
+            wide = readings.frame(connection, found.id, span[0] - LEARN_US, span[1])
             labelled = anomalies.labelled(connection, found.id, *span)
-            modes = stored_modes.over(connection, found.id, span[0] - findings.LEARN_US, span[1])
+            modes = stored_modes.over(connection, found.id, span[0] - LEARN_US, span[1])
         return backtest(
             found,
             wide,

@@ -9,13 +9,14 @@ from enms_core.detection.episode import Closed, Episode, Opened, Step
 from enms_core.detection.monitor import Monitor
 from enms_core.detection.reason import describe
 from enms_core.detection.verdict import episode_confidence
-from enms_core.events import AnomalyDetected, AnomalyUpdated, Event
+from enms_core.events import AnomalyUpdated, Event
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
 from enms_core.store import modes as stored_modes
 from enms_core.store import readings as stored
 from enms_core.store.anomalies import Anomaly
 from enms_core.store.times import iso, to_us
+from enms_core.telling import detected, resolved
 from enms_core.training import energy_metric
 from enms_core.watch import Watch, predict
 
@@ -184,39 +185,4 @@ def _risen_note(machine: Machine, anomaly: Anomaly, episode: Episode) -> str:
     return (
         f"{machine.name} is {anomaly.severity} now: {abs(episode.delta_kw):.1f} kW {side} than "
         f"expected{money}, for {minutes:.0f} min."
-    )
-
-
-def resolved(anomaly: Anomaly, at: int, note: str) -> AnomalyUpdated:
-    """Return the event that tells the end of an anomaly."""
-    return AnomalyUpdated(
-        anomaly_id=anomaly.id,
-        machine_id=anomaly.machine_id,
-        state="resolved",
-        by="engine",
-        at=iso(at),
-        note=note,
-    )
-
-
-def detected(anomaly: Anomaly, machine: Machine) -> AnomalyDetected:
-    """Return the event that tells a new anomaly."""
-    return AnomalyDetected(
-        anomaly_id=anomaly.id,
-        machine_id=machine.id,
-        machine=machine.name,
-        metric=anomaly.metric,
-        severity=anomaly.severity,
-        score=anomaly.score,
-        value=anomaly.value,
-        expected=anomaly.expected,
-        lower=anomaly.lower,
-        upper=anomaly.upper,
-        delta_kwh=anomaly.delta_kwh,
-        delta_cost=anomaly.delta_cost,
-        started_at=iso(anomaly.started_at),
-        reason=anomaly.reason,
-        model_version=anomaly.model_version,
-        cost_per_hour=anomaly.cost_per_hour,
-        confidence=anomaly.confidence,
     )

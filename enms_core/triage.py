@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from enms_core.events import AnomalyUpdated, Envelope
-from enms_core.findings import detected
 from enms_core.plant import Machine
 from enms_core.readings import LARGEST
 from enms_core.store import Connection, anomalies, events, scores
 from enms_core.store.anomalies import LABELS, Anomaly
 from enms_core.store.times import from_us, iso, now_us, to_us
+from enms_core.telling import detected
 
 ACTIONS = {  # what a person does -> the states in which it can be done, and the one it leads to
     "acknowledge": (("open",), "acknowledged"),
