@@ -79,6 +79,7 @@ def test_values_are_those_of_their_slots(name, start, freq):
     rng = np.random.default_rng(5)
     index = pd.date_range(start, periods=300, freq="7min").tz_convert(zone)
     wide = pd.DataFrame({"power_kw": rng.random(300), "made_count": 1.0}, index=index)
+    wide["meter_kwh"] = wide["power_kw"].cumsum()
     wide = wide.drop(wide.index[100:150]).rename_axis("time")
     wide.loc[wide.index[:20], "made_count"] = np.nan
     found = resampled(wide, freq)
@@ -90,6 +91,7 @@ def test_values_are_those_of_their_slots(name, start, freq):
     )
     counted = plain["made_count"].sum(min_count=1)
     assert told["made_count"].fillna(-1).tolist() == counted.fillna(-1).tolist()
+    assert told["meter_kwh"].tolist() == plain["meter_kwh"].last().tolist()
     assert found.index.name == "time"
     pd.testing.assert_frame_equal(resampled(found, freq), found)  # once is enough
 
