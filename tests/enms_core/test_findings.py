@@ -174,7 +174,7 @@ def steady(store, value_of, minutes, name="Fan", first=0, **machine):
     """Give a machine that takes 20 kW for two weeks, and then what `value_of` says by minute."""
     quiet = 14 * 24 * 60
     with store.write() as connection:
-        if name not in machines.names(connection):
+        if name not in machines.rated_kw(connection):
             machines.add(connection, Machine(name, factory=Factory("Works"), **machine))
     past = [20.0 + 0.1 * (n % 7) for n in range(first, quiet)] if first < quiet else []
     values = [*past, *(float(value_of(n)) for n in range(max(0, first - quiet), minutes))]
