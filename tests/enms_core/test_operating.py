@@ -227,7 +227,8 @@ def test_an_anomaly_that_turns_out_to_be_maintenance_is_closed_with_a_note(sqlit
     assert (row["id"], row["state"]) == (before["id"], "resolved")
     assert (row["label"], row["labelled_by"]) == ("expected", "anna")
     assert "new seals" in row["label_note"]
-    detected, updated = told(sqlite_store)
+    detected, risen, updated = told(sqlite_store)
+    assert risen.severity == row["severity"] != detected.severity
     assert (updated.state, updated.by) == ("resolved", "anna")
     assert updated.note.startswith("Maintenance since")
 
@@ -236,7 +237,7 @@ def test_an_anomaly_that_turns_out_to_be_maintenance_is_closed_with_a_note(sqlit
     send(sqlite_store, at(LEARNT, 9), at(LEARNT + 1), 40.0)
     judge(sqlite_store, engine)
     assert engine.sweep() == []
-    assert told(sqlite_store) == [detected, updated]
+    assert told(sqlite_store) == [detected, risen, updated]
     assert table(sqlite_store) == [row]
 
 
