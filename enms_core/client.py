@@ -18,7 +18,7 @@ from enms_core.bus import Bell, Follower, locator
 from enms_core.detection.consequence import SEVERITIES
 from enms_core.events import Envelope, MachineAdded
 from enms_core.modes import Modes
-from enms_core.plant import Factory, Machine, Unknown
+from enms_core.plant import Factory, Machine, Unknown, weighed
 from enms_core.settings import Settings
 from enms_core.slots import resampled
 from enms_core.store import (
@@ -327,6 +327,25 @@ class Plant:
             events.record(connection, told)
         self.bell.ring("events")
         return added
+
+    def weigh(
+        self,
+        machine: str,
+        *,
+        criticality: str | None = None,
+        warning_per_hour: float | None = None,
+        critical_per_hour: float | None = None,
+    ) -> Machine:
+        """Say how much a machine's anomalies weigh from now on; return it.
+
+        `criticality` is A, B or C; the others, money an hour from which on an anomaly is a warning,
+        or critical, are those of all machines of its factory.
+        """
+        with self.store.write() as connection:
+            found = machines.find(connection, machine)
+            changed = weighed(found, criticality, warning_per_hour, critical_per_hour)
+            machines.weigh(connection, changed)
+        return changed
 
     def write(self, rows: pd.DataFrame) -> ingest.Receipt:
         """Take readings in (columns machine, metric, time, value); returned means stored."""

@@ -100,7 +100,11 @@ class Engine:
         self._sound = False  # until all of it is done: the monitors learn before the commit
         with self.store.read() as connection:
             batch = stored.after(connection, self.cursor, limit)
+            if len(batch):
+                self._machines = {m.id: m for m in all_machines(connection)}
         if len(batch):
+            for machine_id, watch in self._watches.items():
+                watch.know(self._machines[machine_id])
             self._meet(batch)
             self._adopt_models()
             self._adopt_modes()

@@ -1,7 +1,7 @@
 """What a plant is made of: factories, machines and the metrics they measure."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -188,6 +188,26 @@ motor, pump, injection_molding, conveyor, boiler, other
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return zone(self.factory.timezone)
+
+
+def weighed(
+    machine: Machine,
+    criticality: str | None = None,
+    warning_per_hour: float | None = None,
+    critical_per_hour: float | None = None,
+) -> Machine:
+    """Return the machine as its anomalies weigh from now on; what is not given stays.
+
+    >>> weighed(Machine("Saw"), "A", critical_per_hour=9.0).factory.severe_from
+    (0.9, 9.0)
+    """
+    site = machine.factory
+    changed = replace(
+        site,
+        warning_per_hour=warning_per_hour or site.warning_per_hour,
+        critical_per_hour=critical_per_hour or site.critical_per_hour,
+    )
+    return replace(machine, criticality=criticality or machine.criticality, factory=changed)
 
 
 @cache

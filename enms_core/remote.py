@@ -241,6 +241,24 @@ class RemotePlant:
         )
         return self.machine(name)
 
+    def weigh(
+        self,
+        machine: str,
+        *,
+        criticality: str | None = None,
+        warning_per_hour: float | None = None,
+        critical_per_hour: float | None = None,
+    ) -> Machine:
+        """Say how much a machine's anomalies weigh, as `Plant.weigh` does."""
+        self._ask(
+            "POST",
+            f"/machines/{self.machine(machine).id}/weight",
+            criticality=criticality,
+            warning_per_hour=warning_per_hour,
+            critical_per_hour=critical_per_hour,
+        )
+        return self.machine(machine)
+
     def write(self, rows: pd.DataFrame) -> Receipt:
         """Take readings in (columns machine, metric, time, value); returned means stored."""
         receipt = Receipt()

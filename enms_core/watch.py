@@ -30,7 +30,12 @@ class Watch:
     drivers: pd.DataFrame | None = None  # those of the rows that were predicted last
 
     def __post_init__(self) -> None:
-        self.monitor.tracker.levels = severe_from(self.machine)
+        self.know(self.machine)
+
+    def know(self, machine: Machine) -> None:
+        """Take the machine as it is described from now on."""
+        self.machine = machine
+        self.monitor.tracker.levels = severe_from(machine)
 
     def follow(self, version: models.ModelVersion) -> None:
         """Expect what this model version says from now on."""

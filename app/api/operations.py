@@ -388,6 +388,20 @@ def post_mode(ask: Ask) -> r.ModeSet:
     return r.ModeSet(id=machine.id, mode=told.mode, start=told.start, event_id=told.event_id)
 
 
+def post_weight(ask: Ask) -> r.Weight:
+    """Say how much a machine's anomalies weigh from now on; what is not given stays."""
+    body: r.WeightIn = ask.body
+    given = {name: getattr(body, name) for name in body.__struct_fields__}
+    machine = ask.plant.weigh(ask.path.id, **given)
+    warning, critical = machine.factory.severe_from
+    return r.Weight(
+        id=machine.id,
+        criticality=machine.criticality,
+        warning_per_hour=warning,
+        critical_per_hour=critical,
+    )
+
+
 def post_training(ask: Ask) -> r.Queued:
     """Ask for a training."""
     with _naming("machine"):
@@ -514,6 +528,7 @@ OPERATIONS = (
         together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),
+    _post("/machines/{id}/weight", "admin", r.WeightIn, r.Weight, post_weight, in_path=r.WithId),
     _post("/machines/{id}/mode", "analyst", r.ModeIn, r.ModeSet, post_mode, in_path=r.WithId),
     _post("/anomalies", "analyst", r.AnomalyIn, Made, post_anomaly, status=201),
     _post(

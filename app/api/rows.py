@@ -199,6 +199,14 @@ class ModeIn(Struct, forbid_unknown_fields=True, kw_only=True):
     note: Text = ""
 
 
+class WeightIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """How much a machine's anomalies weigh; the amounts are those of its whole factory."""
+
+    criticality: Criticality | None = None
+    warning_per_hour: Money | None = None
+    critical_per_hour: Money | None = None
+
+
 class AnomalyIn(Struct, forbid_unknown_fields=True, kw_only=True):
     """An anomaly that somebody saw; what was measured and expected is looked up where it is not
     given."""
@@ -493,6 +501,15 @@ class RefusedReading(Struct, kw_only=True):
     time: str
     value: str
     reason: str
+
+
+class Weight(Struct, kw_only=True):
+    """How much a machine's anomalies weigh, and what is a warning and critical at its factory."""
+
+    id: str
+    criticality: str
+    warning_per_hour: float
+    critical_per_hour: float
 
 
 class Taken(Struct, kw_only=True):

@@ -23,13 +23,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     )
     new.add_argument("--factory", help="an existing or new one; by default one of the same name")
     new.add_argument("--timezone", default="UTC", help="of the factory, such as Europe/Berlin")
-    for name, what in (("warning", "a warning"), ("critical", "critical")):
-        new.add_argument(
-            f"--{name}-per-hour",
-            type=float,
-            metavar="MONEY",
-            help=f"of a new factory: what an anomaly costs an hour that is {what}",
-        )
+    _add_thresholds(new, "of a new factory")
     new.set_defaults(verb=add)
     verbs.add_parser("list", help="List the machines.").set_defaults(verb=show)
     told = verbs.add_parser("mode", help="Say what a machine is doing, from now or then on.")
@@ -38,6 +32,21 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     told.add_argument("--at", help="such as 2026-11-22T14:00, in the site's zone; else now")
     told.add_argument("--note", default="")
     told.set_defaults(verb=set_mode)
+    heavy = verbs.add_parser("weigh", help="Say how much a machine's anomalies weigh.")
+    heavy.add_argument("name")
+    heavy.add_argument("--criticality", choices=CRITICALITIES)
+    _add_thresholds(heavy, "of its whole factory")
+    heavy.set_defaults(verb=weigh)
+
+
+def _add_thresholds(parser: argparse.ArgumentParser, whose: str) -> None:
+    for name, what in (("warning", "a warning"), ("critical", "critical")):
+        parser.add_argument(
+            f"--{name}-per-hour",
+            type=float,
+            metavar="MONEY",
+            help=f"{whose}: what an anomaly costs an hour that is {what}",
+        )
 
 
 def main(settings: Settings, args: argparse.Namespace) -> None:
@@ -67,6 +76,21 @@ def set_mode(settings: Settings, args: argparse.Namespace) -> None:
     """Say what it is doing."""
     connect(settings).set_mode(args.name, args.mode, args.at, args.note)
     print(f"{args.name}: {args.mode} from {args.at or 'now'} on")
+
+
+def weigh(settings: Settings, args: argparse.Namespace) -> None:
+    """Say how much its anomalies weigh."""
+    machine = connect(settings).weigh(
+        args.name,
+        criticality=args.criticality,
+        warning_per_hour=args.warning_per_hour,
+        critical_per_hour=args.critical_per_hour,
+    )
+    warning, critical = machine.factory.severe_from
+    print(
+        f"{machine.name}: criticality {machine.criticality}; at {machine.factory.name} a warning "
+        f"from {warning:g}, critical from {critical:g} {machine.factory.currency} an hour on"
+    )
 
 
 def show(settings: Settings, _args: argparse.Namespace) -> None:

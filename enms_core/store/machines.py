@@ -52,6 +52,18 @@ def add(connection: sa.Connection, machine: Machine) -> Machine:
     return find(connection, machine_id)
 
 
+def weigh(connection: sa.Connection, machine: Machine) -> None:
+    """Keep the criticality of a known machine, and the thresholds of its factory."""
+    site = machine.factory
+    mine, its = machines.c.id == machine.id, factories.c.id == site.id
+    connection.execute(sa.update(machines).where(mine).values(criticality=machine.criticality))
+    connection.execute(
+        sa.update(factories)
+        .where(its)
+        .values(warning_per_hour=site.warning_per_hour, critical_per_hour=site.critical_per_hour)
+    )
+
+
 def _factory_id(connection: sa.Connection, factory: Factory) -> int:
     known = connection.execute(
         sa.select(factories).where(factories.c.name == factory.name)
@@ -81,7 +93,7 @@ def _factory_id(connection: sa.Connection, factory: Factory) -> int:
     if any(w not in (None, t) for w, t in zip(wanted, there, strict=True)):
         raise ValueError(
             f"anomalies at factory {factory.name!r} are a warning from {there[0]:g} and critical "
-            f"from {there[1]:g} an hour on; that is said with the first machine of a factory"
+            f"from {there[1]:g} an hour on; to change that: enms machine weigh"
         )
     return int(known.id)
 

@@ -12,7 +12,7 @@ from enms_core.engine import Engine
 from enms_core.events import Envelope
 from enms_core.findings import detect
 from enms_core.ingest import ingest
-from enms_core.plant import Factory, Machine, Unknown
+from enms_core.plant import Factory, Machine, Unknown, weighed
 from enms_core.sources.faults import Fault
 from enms_core.sources.simulator import MACHINES, Simulator
 from enms_core.store import anomalies, events, machines, schema, scores
@@ -255,6 +255,21 @@ def test_a_machine_that_matters_more_is_more_severe(sqlite_store, criticality, s
     assert row["severity"] == severity
     assert row["cost_per_hour"] == pytest.approx(14.7 * 0.18, rel=0.05)
     assert 0.85 < row["confidence"] <= 1.0
+
+
+def test_a_change_of_what_it_weighs_counts_from_the_next_reading(sqlite_store):
+    steady(sqlite_store, lambda _: 28.0, 20)
+    engine = Engine(sqlite_store, SILENT)
+    while engine.step():
+        pass
+    assert rises(sqlite_store) == []
+    with sqlite_store.write() as connection:
+        fan = machines.find(connection, "Fan")
+        machines.weigh(connection, weighed(fan, "A", 0.1, 0.2))
+    steady(sqlite_store, lambda _: 28.0, 22, first=14 * 24 * 60 + 20)
+    engine.step()
+    [risen] = rises(sqlite_store)
+    assert risen.severity == "critical"
 
 
 def test_without_price_and_rated_power_nothing_breaks(sqlite_store):

@@ -85,6 +85,21 @@ def test_a_machine_is_added_with_what_depends_on_it(near, far):
     same(*tables)
 
 
+def test_what_an_anomaly_weighs_can_be_changed(near, far):
+    near.add_machine("Saw", factory=near.machine("Pump").factory)
+    changed = far.weigh("Saw", criticality="A", warning_per_hour=2.0)
+    assert (changed.criticality, changed.factory.warning_per_hour) == ("A", 2.0)
+    assert near.weigh("Saw", critical_per_hour=7.0) == near.machine("Saw")
+    assert far.machine("Saw").factory.severe_from == (2.0, 7.0)
+    assert near.machine("Pump").factory.severe_from == (2.0, 7.0)  # of the same factory
+    assert near.machine("Pump").criticality == "B"
+    for plant in (near, far):
+        with pytest.raises(ValueError, match="must begin below"):
+            plant.weigh("Saw", warning_per_hour=8.0)
+        with pytest.raises(Unknown):
+            plant.weigh("Nobody", criticality="A")
+
+
 def test_what_is_refused_comes_back_with_its_reason(far, rows):
     receipt = far.write(rows.head(3).assign(machine="Nobody"))
     assert (receipt.quarantined, receipt.reasons) == (3, {"machine is unknown": 3})

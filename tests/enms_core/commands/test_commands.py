@@ -154,6 +154,17 @@ def test_a_mode_is_told_in_the_zone_of_the_site(enms, plant):
     assert told["note"][0] == "new seals"
 
 
+def test_what_anomalies_weigh_is_said(enms, plant):
+    plant.add_machine("Saw")
+    code, out, _ = enms("machine", "weigh", "Saw", "--criticality", "A", "--critical-per-hour", 9)
+    assert (code, out) == (
+        0,
+        "Saw: criticality A; at Saw a warning from 0.9, critical from 9 EUR an hour on\n",
+    )
+    code, _, err = enms("machine", "weigh", "Saw", "--warning-per-hour", 10)
+    assert (code, "must begin below" in err) == (1, True)
+
+
 def test_machines_are_added_and_listed(enms, plant):
     words = ("--type", "pump", "--rated-kw", "15", "--timezone", "Asia/Seoul")
     code, out, err = enms("machine", "add", "Pump 1", *words, "--factory", "Works")
