@@ -134,6 +134,8 @@ class EnergyBaseline(RegressorMixin, BaseEstimator):
         """
         index, drivers = self._known(X)
         design, number = self.design_, drivers.shape[1]
+        if not number:
+            return pd.DataFrame(columns=["value", "usual", "spread", "effect"], dtype=float)
         rows = design.rows(index, drivers)[np.full(number + 1, -1)]
         kind = design.week.kind[rows.slot[0]]
         usual, spread = self.usual_.mean[:, kind], self.usual_.spread[:, kind]

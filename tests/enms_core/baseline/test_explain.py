@@ -76,6 +76,7 @@ def test_a_model_without_drivers_has_nothing_to_tell(past):
     X, y = past
     model = EnergyBaseline().fit(X[[]], y)
     assert model.explain(X[[]].iloc[:1]).empty
+    assert EnergyBaseline.from_json(model.to_json()).explain(X[[]].iloc[:1]).empty
 
 
 def test_read_back_it_explains_the_same_and_older_models_explain_too(model):
