@@ -320,15 +320,17 @@ class Follower:
 
     async def _heard(self, pubsub: Any) -> AsyncGenerator[Envelope]:
         """Yield what is published, until a number is missing or all was still for a while."""
-        tick = time.monotonic() + 2 * POLL_S
-        while (left := tick - time.monotonic()) > 0:
+        tick, is_missing = time.monotonic() + 2 * POLL_S, False
+        while not is_missing and (left := tick - time.monotonic()) > 0:
             for data in await _in_time(_messages(pubsub, left)):
                 envelope = _parsed(data)
                 if envelope is None or self._is_known(envelope):
                     continue
-                if envelope.seq is not None and envelope.seq != self.last + 1:
-                    return
-                self.last = self.last if envelope.seq is None else envelope.seq
+                if envelope.seq is not None:
+                    is_missing = is_missing or envelope.seq != self.last + 1
+                    if is_missing:  # it is filled in; the newest values are not
+                        continue
+                    self.last = envelope.seq
                 yield envelope
             await asyncio.sleep(0)  # what has arrived is read without waiting for anything
 

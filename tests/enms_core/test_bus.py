@@ -229,6 +229,21 @@ async def test_newest_values_pass_without_a_number(sqlite_store, valkey, relayin
         assert [envelope for envelope in follower.got if envelope.seq is None] == sent
 
 
+async def test_a_newest_value_behind_a_missing_number_is_not_lost(sqlite_store, valkey):
+    async with reader(sqlite_store, valkey) as follower:
+        await follower.live()
+        tell(sqlite_store, [1, 2, 3])
+        with sqlite_store.read() as connection:
+            told = [(channel, text) for _, channel, text in events.after(connection, 0, 3)]
+        value = newest(sqlite_store.epoch, power_kw=7.0)
+        with valkey.client() as client, client.pipeline(transaction=False) as pipe:
+            for channel, text in [told[0], told[2], (value.channel, value.to_json())]:
+                pipe.publish(channel, text)
+            pipe.execute()
+        await follower.has(3)
+        await follower.until(lambda: value in follower.got)
+
+
 async def test_a_flood_of_newest_values_leaves_others_their_turn(sqlite_store, valkey):
     async with reader(sqlite_store, valkey) as follower:
         await follower.live()
