@@ -178,7 +178,7 @@ class Engine:
                 energy.recompute(connection, watch.machine.id, metric, times)
             scores.put(connection, watch.machine.id, metric, result.band)
             told += sum(tell(connection, watch, step) is not None for step in result.steps)
-            refresh(connection, watch)
+            told += refresh(connection, watch)
             if result.late is not None:
                 _note_late(connection, watch.machine.id, result.late)
         return told
@@ -216,15 +216,25 @@ class Engine:
     def _meet(self, batch: pd.DataFrame) -> None:
         """Watch the machines whose energy is measured for the first time."""
         owners = {self._owner(number)[0] for number in batch["series_id"].unique().tolist()}
-        for machine_id in sorted(owners - self._watches.keys()):
+        for machine_id in sorted(owners):
             metrics = {metric for owner, metric in self._series.values() if owner == machine_id}
             metric = next((m for m in ENERGY_METRICS if m in metrics), None)
-            if metric is not None:
+            watch = self._watches.get(machine_id)
+            if metric is not None and (watch is None or watch.monitor.metric != metric):
+                if watch is not None:
+                    self._end(watch, "Its energy is measured otherwise now.")
                 machine = self._machine(machine_id)
                 monitor = Monitor(metric, machine.factory.timezone)
                 self._watches[machine_id] = Watch(machine, monitor)
                 self._models_at = -1
                 self._since_snapshot = SNAPSHOT_READINGS  # due with this batch
+
+    def _end(self, watch: Watch, because: str) -> None:
+        """Close the open anomaly of a machine, if there is one."""
+        closed = watch.monitor.tracker.interrupt(because)
+        if closed is not None:
+            with self.store.write() as connection:
+                tell(connection, watch, closed)
 
     def _machine(self, machine_id: str) -> Machine:
         if machine_id not in self._machines:
@@ -359,13 +369,15 @@ class Engine:
         found: list[Anomaly] = []
         machine_id = name.removeprefix("again:")
         watch = self._watches.get(machine_id)
+        with self.store.read() as connection:
+            known = stored_modes.newest(connection)
         if watch is not None and start <= watch.monitor.last:
             found, judge = judge_again(self.store, machine_id, start, watch.monitor.last + 1)
-            if judge is not None and judge.model_id == watch.monitor.model_id:
+            if judge is not None and judge.is_like(watch.monitor):
                 watch.monitor.detector, watch.monitor.idle = judge.detector, judge.idle
         with self.store.write() as connection:
             self._snapshot(connection, self.cursor)
-            if progress.get(connection, name) == str(start):  # nothing older was told meanwhile
+            if stored_modes.newest(connection) == known:  # nothing was told meanwhile
                 progress.put(connection, name, "")
         return found
 

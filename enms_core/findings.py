@@ -14,7 +14,7 @@ from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.store import Connection, Store, anomalies, events, machines, models, scores
 from enms_core.store import modes as stored_modes
 from enms_core.store import readings as stored
-from enms_core.store.anomalies import Anomaly
+from enms_core.store.anomalies import SETTLING, Anomaly
 from enms_core.store.times import iso, to_us
 from enms_core.telling import detected, resolved
 from enms_core.training import energy_metric
@@ -132,14 +132,20 @@ def tell(connection: Connection, watch: Watch, step: Step) -> Anomaly | None:
     return anomaly if event and events.record(connection, event) else None
 
 
-def refresh(connection: Connection, watch: Watch) -> None:
-    """Bring the open anomaly of a machine, if there is one, to its newest size."""
+def refresh(connection: Connection, watch: Watch) -> bool:
+    """Bring the open anomaly of a machine, if there is one, to its newest size.
+
+    Return whether it is more severe than was told: after a restart, or by what it weighs now.
+    """
     episode = watch.monitor.episode
     if episode is None:
-        return
+        return False
     if watch.contributors is None:  # the engine was started anew
         watch.contributors = _kept(connection, watch, episode)
-    anomalies.update(connection, as_anomaly(watch, episode))
+    anomaly = as_anomaly(watch, episode)
+    risen = _risen(connection, watch.machine, anomaly, episode)
+    anomalies.update(connection, anomaly)
+    return risen is not None and events.record(connection, risen) is not None
 
 
 def _contributors(connection: Connection, watch: Watch, step: Step) -> tuple[Contributor, ...]:
@@ -163,8 +169,10 @@ def _risen(
     known = anomalies.standing(connection, anomaly.id)
     if known is None:
         return None
-    state, before = known
-    if state == "resolved" or SEVERITIES.index(anomaly.severity) <= SEVERITIES.index(before):
+    state, before, label = known
+    if state == "resolved" or label in SETTLING:
+        return None
+    if SEVERITIES.index(anomaly.severity) <= SEVERITIES.index(before):
         return None
     return AnomalyUpdated(
         anomaly_id=anomaly.id,

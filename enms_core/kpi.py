@@ -66,6 +66,9 @@ def of_machine(
 
     `freq` is 15min, 1h, 1D, 1W (from Monday) or 1MS (months), by the site's calendar.
     """
+    if freq is not None and freq not in slots.LONGEST:
+        allowed = ", ".join(slots.LONGEST)
+        raise ValueError(f"freq {freq!r} is unknown; it must be one of {allowed}")
     span = to_us(start), to_us(end)
     quarters = energy.frame(connection, machine.id, *span)
     made = readings.frame(connection, machine.id, *span, [COUNT]).get(COUNT)

@@ -10,6 +10,7 @@ import numpy as np
 
 QUARTER_US = 900_000_000
 SPREAD_US = 7_200_000_000  # over longer gaps the energy is known, but not when it was used
+LONGEST_S = 400 * 86_400.0  # of silence: a clock that was not set, and no energy of these years
 SHORTEST_US = 300_000_000  # a power is the mean of so long at least
 TIMES_RATED = 3.0  # more than so many times the rated power is no energy ...
 LEAST_S = 3600.0  # ... of an hour or longer: a coarse register moves in jumps
@@ -25,7 +26,7 @@ class Repair:
 
     since: int
     time: int
-    kind: str  # reset or rollover
+    kind: str  # reset, rollover or gap
     before: float
     after: float
     energy_kwh: float
@@ -39,7 +40,7 @@ def repaired(
     A register that falls from near its capacity, a power of ten, to a small value has rolled over:
     the difference and the capacity are counted. Else one that falls was reset: what it shows now is
     counted if it may have begun at zero, nothing where it cannot. One that rises by more than the
-    machine can use was reset, too, and nothing is counted.
+    machine can use was reset, too, and nothing is counted. Nor is it after a gap of 400 days.
 
     >>> repaired(120.0, 131.5, 900.0, 75.0)
     ('', 11.5)
@@ -48,6 +49,8 @@ def repaired(
     >>> repaired(5_230.0, 48_211.0, 900.0, 75.0), repaired(5_230.2, 5_230.1, 900.0, 75.0)
     (('reset', 0.0), ('reset', 0.0))
     """
+    if seconds > LONGEST_S:
+        return "gap", 0.0
     most = TIMES_RATED * rated_kw * max(seconds, LEAST_S) / 3600.0 if rated_kw else np.inf
     if after >= before:
         return ("", after - before) if after - before <= most else ("reset", 0.0)

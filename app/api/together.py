@@ -14,7 +14,7 @@ from enms_core.store import Unavailable
 log = logging.getLogger(__name__)
 
 A = TypeVar("A")
-MOST = 64  # asked by so many at once
+MOST = 16  # asked by so many at once
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ class Together(Generic[A]):
     def __init__(self, name: str, do: Callable[[Sequence[A]], Sequence[Any]]) -> None:
         self._do = do
         self._waiting: queue.SimpleQueue[_Asked[A]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: threading.Thread | None = None
 
     async def do(self, what: A, patience_s: float) -> Any:
         """Have it done; raise what it raises, TimeoutError where its turn comes too late."""
-        if not self._thread.is_alive():
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         loop = asyncio.get_running_loop()
         asked = _Asked(what, time.monotonic() + patience_s, loop.create_future())

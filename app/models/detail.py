@@ -105,7 +105,7 @@ def companions(found: Found) -> list[Figure]:
     """Return what went with an anomaly, what explains most first, beside what is usual then."""
     return [
         Figure(
-            one.name.rsplit("_", 1)[0].replace("_", " "),
+            one.name.removesuffix("_per_h").rsplit("_", 1)[0].replace("_", " "),
             words.short(one.value),
             one.unit,
             _beside(one),

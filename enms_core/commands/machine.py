@@ -22,7 +22,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         help="A: others stand still without it; C: nothing that is made depends on it",
     )
     new.add_argument("--factory", help="an existing or new one; by default one of the same name")
-    new.add_argument("--timezone", default="UTC", help="of the factory, such as Europe/Berlin")
+    new.add_argument("--timezone", help="of a new factory, such as Europe/Berlin; else UTC")
     _add_thresholds(new, "of a new factory")
     new.set_defaults(verb=add)
     verbs.add_parser("list", help="List the machines.").set_defaults(verb=show)
@@ -56,20 +56,22 @@ def main(settings: Settings, args: argparse.Namespace) -> None:
 
 def add(settings: Settings, args: argparse.Namespace) -> None:
     """Add it, and its factory where that is new."""
+    plant, name = connect(settings), args.factory or args.name
+    known = plant.machines().set_index("factory")["timezone"].to_dict()
     factory = Factory(
-        args.factory or args.name,
-        args.timezone,
+        name,
+        args.timezone or known.get(name, "UTC"),
         warning_per_hour=args.warning_per_hour,
         critical_per_hour=args.critical_per_hour,
     )
-    machine = connect(settings).add_machine(
+    machine = plant.add_machine(
         args.name,
         args.type,
         rated_kw=args.rated_kw,
         factory=factory,
         criticality=args.criticality,
     )
-    print(f"added {machine.name} ({machine.id}) at {machine.factory.name}, {args.timezone}")
+    print(f"added {machine.name} ({machine.id}) at {factory.name}, {factory.timezone}")
 
 
 def set_mode(settings: Settings, args: argparse.Namespace) -> None:

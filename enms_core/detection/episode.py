@@ -214,6 +214,7 @@ class EpisodeTracker:
         self._run: _Run | None = None
         self._open = False
         self._back = 0  # readings that are normal again
+        self._quiet = 0  # readings since one that keeps a suspicion up
         self._told = 0.0  # the peak when the episode was last told
         self._usual = self._known = 0.0  # the mean size of readings, and seconds of it
         self._off = 0.0  # how far the last reading was off
@@ -338,10 +339,12 @@ class EpisodeTracker:
             return None
         run = self._run
         run.take(at, score.surprise, off, self._part(value, score, held), odd)
-        hits = self._recent.count(run.sign)
-        if not hits:
+        hits, is_fine = self._recent.count(run.sign), self._interval < MINUTE
+        raised = score.surprise >= self.leave and off * run.sign > 0
+        self._quiet = 0 if raised else self._quiet + 1
+        if not hits and not (is_fine and self._quiet < self.n):
             self._run = None
-        least = LASTING if self._interval < MINUTE else 0.0
+        least = LASTING if is_fine else 0.0
         lasting = odd and hits >= self.k and at - run.start >= least
         lasting = lasting and run.score >= self._news
         return run if lasting or self._plainly_wrong(value, score) else None
@@ -406,7 +409,9 @@ class EpisodeTracker:
 
 
 _SETTINGS = ("k", "n", "enter", "instant", "leave", "false_alarms_per_month", "metric")
-_STATE = ("_last", "_interval", "_open", "_back", "_told", "_usual", "_known", "_off", "_left")
+_STATE = (
+    "_last", "_interval", "_open", "_back", "_quiet", "_told", "_usual", "_known", "_off", "_left",
+)  # fmt: skip
 
 
 def _undoes(height: float, jump: float) -> bool:

@@ -96,8 +96,9 @@ class Jumps:
 
     @property
     def _ready(self) -> bool:
-        known = self.elapsed >= WARM_SECONDS and self.pace <= FINE_SECONDS
-        return known and not self.trial
+        """Whether enough is known; of a finer pace, still on trial, it is how coarser ones jump."""
+        is_slower = bool(self.trial) and self.gap > self.pace
+        return self.elapsed >= WARM_SECONDS and self.gap <= FINE_SECONDS and not is_slower
 
     def _loud(self) -> tuple[float, float]:
         above, below = self.tails.sizes_at(LOUD)

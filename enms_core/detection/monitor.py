@@ -99,7 +99,12 @@ class Monitor:
         self, values: "pd.Series[float]", expected: "pd.Series[float]", judged_as: Names
     ) -> None:
         """Learn readings without telling anything."""
-        self._scored(values, expected, judged_as)
+        scored = self._scored(values, expected, judged_as)
+        known = values.notna() & scored["expected"].notna()
+        times = pd.DatetimeIndex(values.index).as_unit("us").asi8 / 1e6
+        rows = zip(times[known], values[known], scored["expected"][known], strict=True)
+        for at, value, base in rows:
+            self.jumps.take(float(at), float(value), float(base))
 
     def _scored(
         self, values: "pd.Series[float]", expected: "pd.Series[float] | None", judged_as: Names
@@ -125,6 +130,11 @@ class Monitor:
         """Begin with another model: what was learned of the residuals of the one before is gone."""
         self.model_id = model_id
         self.detector.forget_residuals()
+        self.jumps = Jumps()
+
+    def is_like(self, other: "Monitor") -> bool:
+        """Whether it judges the same metric by the same model."""
+        return (self.metric, self.model_id) == (other.metric, other.model_id)
 
     def to_json(self) -> str:
         """Return the whole state."""

@@ -131,11 +131,15 @@ def contributors(connection: sa.Connection, anomaly_id: str) -> tuple[Contributo
     return _read(connection.execute(query).scalar())
 
 
-def standing(connection: sa.Connection, anomaly_id: str) -> tuple[str, str] | None:
-    """Return state and severity of an anomaly; None where there is none."""
-    query = sa.select(anomalies.c.state, anomalies.c.severity).where(anomalies.c.id == anomaly_id)
+def standing(connection: sa.Connection, anomaly_id: str) -> tuple[str, str, str | None] | None:
+    """Return state, severity and label of an anomaly; None where there is none."""
+    query = (
+        sa.select(anomalies.c.state, anomalies.c.severity, labels.c.label)
+        .outerjoin_from(anomalies, labels)
+        .where(anomalies.c.id == anomaly_id)
+    )
     row = connection.execute(query).first()
-    return None if row is None else (row.state, row.severity)
+    return None if row is None else (row.state, row.severity, row.label)
 
 
 def put_state(connection: sa.Connection, anomaly_id: str, state: str, ended_at: int | None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from enms_core.meters import QUARTER_US, Course, Repair
+from enms_core.meters import LONGEST_S, QUARTER_US, Course, Repair
 from enms_core.plant import REGISTER, REGISTER_POWER, Machine
 from enms_core.store import energy
 from enms_core.store.dialect import as_frame, insert_new_rows
@@ -15,7 +15,7 @@ from enms_core.store.schema import meter_repairs, readings, series
 from enms_core.store.times import index_of, now_us
 
 REPAIRS = ["time", "since", "metric", "kind", "before", "after", "energy_kwh", "repaired_at"]
-DAY_US = 86_400_000_000
+DAY_US, LONGEST_US = 86_400_000_000, int(LONGEST_S * 1e6)
 
 
 def recompute(connection: sa.Connection, machine: Machine, touched_us: "np.ndarray") -> None:
@@ -27,8 +27,12 @@ def recompute(connection: sa.Connection, machine: Machine, touched_us: "np.ndarr
     number = _series_id(connection, machine.id, REGISTER)
     for first, last in _runs(np.unique(touched_us)):
         before = _time(connection, number, readings.c.time < first, newest=True)
-        begin = _floor(first if before is None else before)
+        if before is None or first - before > LONGEST_US:
+            before = first
+        begin = _floor(before)
         after = _time(connection, number, readings.c.time >= _floor(last) + QUARTER_US)
+        if after is not None and after - last > LONGEST_US:
+            after = None
         end = _floor(last if after is None else after) + QUARTER_US
         course = _course(connection, number, begin, end, machine.rated_kw)
         _put_energy(connection, machine.id, course, begin, end)

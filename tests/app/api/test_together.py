@@ -43,7 +43,7 @@ def test_so_many_at_once_and_no_more():
     slow = Slow()
     found = asyncio.run(behind(slow, Together("slow", slow), *range(200)))
     assert found == [0, *range(0, 400, 2)]
-    assert [len(some) for some in slow.asked] == [1, 64, 64, 64, 8]
+    assert [len(some) for some in slow.asked] == [1, *[16] * 12, 8]
 
 
 def test_who_waited_too_long_is_told_and_nothing_is_done_for_them():
