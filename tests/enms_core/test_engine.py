@@ -362,6 +362,28 @@ def test_of_two_metrics_the_power_is_judged_whatever_the_batches(store, size):
     assert sum(row[0] for row in rows_of(store, schema.energy, "energy_kwh")) == pytest.approx(500)
 
 
+def test_a_machine_that_is_measured_better_later_is_judged_by_that(store):
+    with store.write() as connection:
+        machine = machines.add(connection, Machine("Meter", factory=Factory("Works")))
+    values = [5.0 + 0.1 * (n % 7) for n in range(96 * 9)]
+    ingest(store, SILENT, measured("Meter", "energy_kwh", [*values, *[14.0] * 8]))
+    engine = judge(store)
+    assert len(detected(store)) == 1
+    power = measured("Meter", "power_kw", [20.0] * 960, first=9.2, minutes=1)
+    ingest(store, SILENT, power)
+    while engine.step():
+        pass
+    assert {m: s["metric"] for m, s in monitors(engine).items()} == {machine.id: "power_kw"}
+    [(state, ended)] = rows_of(store, schema.anomalies, "state", "ended_at")
+    assert (state, ended is not None) == ("resolved", True)
+    later = [
+        row[0]
+        for row in rows_of(store, schema.energy, "energy_kwh", "start")
+        if row[1] > to_us(day(9.3))
+    ]
+    assert sum(later) == pytest.approx(20.0 * 13.5, rel=0.05)
+
+
 def test_energy_readings_are_judged_where_there_is_no_power(store):
     with store.write() as connection:
         machines.add(connection, Machine("Meter", rated_kw=60.0, factory=Factory("Works")))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from enms_core import triage
 from enms_core.bus import Bell
 from enms_core.engine import Engine
 from enms_core.events import Envelope
@@ -270,6 +271,30 @@ def test_a_change_of_what_it_weighs_counts_from_the_next_reading(sqlite_store):
     engine.step()
     [risen] = rises(sqlite_store)
     assert risen.severity == "critical"
+
+
+def test_a_rise_is_told_though_the_engine_was_started_anew_meanwhile(sqlite_store):
+    steady(sqlite_store, lambda _: 28.0, 20)
+    judged(sqlite_store)
+    with sqlite_store.write() as connection:
+        fan = machines.find(connection, "Fan")
+        machines.weigh(connection, weighed(fan, "A", 0.1, 0.2))
+    steady(sqlite_store, lambda _: 28.0, 22, first=14 * 24 * 60 + 20)
+    judged(sqlite_store)  # by a new engine
+    assert [e.severity for e in rises(sqlite_store)] == ["critical"]
+    judged(sqlite_store)
+    assert len(rises(sqlite_store)) == 1
+
+
+def test_what_is_labelled_a_false_alarm_does_not_rise(sqlite_store):
+    steady(sqlite_store, lambda _: 28.0, 20)
+    [row] = judged(sqlite_store).to_dict("records")
+    with sqlite_store.write() as connection:
+        triage.label(connection, row["id"], "false", "ana")
+        machines.weigh(connection, weighed(machines.find(connection, "Fan"), "A", 0.1, 0.2))
+    steady(sqlite_store, lambda _: 28.0, 22, first=14 * 24 * 60 + 20)
+    judged(sqlite_store)
+    assert rises(sqlite_store) == []
 
 
 def test_without_price_and_rated_power_nothing_breaks(sqlite_store):

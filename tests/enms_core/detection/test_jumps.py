@@ -97,3 +97,12 @@ def test_it_goes_on_from_its_state_exactly():
     assert mine == told
     assert parts.to_dict() == whole.to_dict()
     assert Jumps.from_dict(Jumps().to_dict()).to_dict() == Jumps().to_dict()
+
+
+def test_the_first_minute_of_finer_readings_is_judged_by_the_coarser_ones():
+    jumps, minutes = Jumps(), 7 * 1440
+    judged(jumps, wander(minutes, 60.0), 60.0)
+    start = 60.0 * minutes
+    fine = judged(jumps, wander(12, seed=3), start=start)
+    assert max(jump.surprise for jump in fine) < 5.1
+    assert jumps.take(start + 60, 30.0, 20.0).surprise > 5.1

@@ -2,10 +2,13 @@ import json
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from enms_core.detection.episode import Closed, Opened
+from enms_core.detection.episode import Closed, EpisodeTracker, Opened
 from enms_core.detection.monitor import Monitor
+from enms_core.detection.score import Score
+from enms_core.modes import Modes
 
 MINUTE = 60_000_000
 DAY = 24 * 60
@@ -117,3 +120,34 @@ def test_a_leak_within_the_band_is_told_with_its_second_reading():
         (opened,) = it.take(at[1:], np.array([leak]), expected[:1]).steps
         assert isinstance(opened, Opened)
         assert opened.episode.delta == pytest.approx(2.5, abs=0.4)
+
+
+def test_with_another_model_jumps_are_learned_by_what_it_expects():
+    """Power that leaps every two hours, as the model knows; by habit such leaps are usual."""
+    random, step = np.random.default_rng(6), 5_000_000
+    times = np.arange(4 * 17_280, dtype=np.int64) * step
+    expected = np.where(times // 7_200_000_000 % 2, 55.0, 40.0)
+    values = expected + np.cumsum(random.normal(0.0, 0.01, len(times)))
+    monitor, index = Monitor("power_kw", "UTC"), pd.to_datetime(times, unit="us", utc=True)
+    monitor.take(times, values)
+    monitor.adopt("model-1")
+    judged_as = monitor.judged_as(times, Modes.of())
+    monitor.learn(pd.Series(values, index), pd.Series(expected, index), judged_as)
+    at = times[-1] + step * np.arange(1, 3)
+    leak = np.full(2, values[-1] + 8.0)
+    [opened] = monitor.take(at, leak, expected[-2:]).steps
+    assert opened.episode.delta == pytest.approx(8.0, abs=1.0)
+
+
+def test_a_suspicion_outlives_short_dips():
+    """5-s readings plainly above for six minutes, but for a dip of half a minute."""
+    tracker = EpisodeTracker()
+    band = {"expected": 20.0, "lower": 15.0, "upper": 25.0}
+    for i in range(100):
+        tracker.take(5.0 * i, 20.0, Score(0.3, **band))
+    steps = []
+    for i in range(100, 172):
+        surprise = 3.2 if 130 <= i < 136 else 4.5
+        steps.append(tracker.take(5.0 * i, 26.0, Score(surprise, **band)))
+    [opened] = [step for step in steps if step]
+    assert (opened.episode.started_at.timestamp(), opened.episode.sign) == (500.0, 1)

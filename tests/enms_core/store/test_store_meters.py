@@ -186,3 +186,15 @@ def test_a_register_that_only_stands_there_is_no_energy(store):
     assert whole(store, machine) == ({}, {}, [])
     with store.read() as connection:
         assert set(connection.execute(sa.select(schema.series.c.metric)).scalars()) == {REGISTER}
+
+
+def test_a_clock_that_was_not_set_makes_no_energy_of_decades(store):
+    machine = add(store, "Meter")
+    send(store, machine, [(START, 100.0), (START + QUARTER_US, 110.0)])
+    send(store, machine, [(0, 50.0)])
+    [row] = repairs(store, machine).to_dict("records")
+    assert (row["kind"], row["energy_kwh"], row["before"]) == ("gap", 0.0, 50.0)
+    assert quarters(store, machine) == {START: (pytest.approx(10.0), 900.0, 0.0)}
+    backwards = add(store, "Other")
+    send(store, backwards, [(0, 50.0), (START, 100.0), (START + QUARTER_US, 110.0)])
+    assert quarters(store, backwards) == quarters(store, machine)
