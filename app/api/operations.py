@@ -390,7 +390,7 @@ def post_mode(ask: Ask) -> r.ModeSet:
 
 def post_weight(ask: Ask) -> r.Weight:
     """Say how much a machine's anomalies weigh from now on; what is not given stays."""
-    body: r.WeightIn = ask.body
+    body: r.Weighing = ask.body
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     machine = ask.plant.weigh(ask.path.id, **given)
     warning, critical = machine.factory.severe_from
@@ -528,7 +528,7 @@ OPERATIONS = (
         together=True,
     ),
     _post("/machines", "admin", r.MachineIn, Made, post_machine, status=201),
-    _post("/machines/{id}/weight", "admin", r.WeightIn, r.Weight, post_weight, in_path=r.WithId),
+    _post("/machines/{id}/weight", "admin", r.Weighing, r.Weight, post_weight, in_path=r.WithId),
     _post("/machines/{id}/mode", "analyst", r.ModeIn, r.ModeSet, post_mode, in_path=r.WithId),
     _post("/anomalies", "analyst", r.AnomalyIn, Made, post_anomaly, status=201),
     _post(

@@ -199,7 +199,7 @@ class ModeIn(Struct, forbid_unknown_fields=True, kw_only=True):
     note: Text = ""
 
 
-class WeightIn(Struct, forbid_unknown_fields=True, kw_only=True):
+class Weighing(Struct, forbid_unknown_fields=True, kw_only=True):
     """How much a machine's anomalies weigh; the amounts are those of its whole factory."""
 
     criticality: Criticality | None = None
