@@ -40,7 +40,8 @@ def test_first_look_shows_machines_readings_and_anomalies(executed):
     assert "Compressor-1" in shown
     assert "power_kw" in shown
     assert "expected for" in shown
-    assert "kWh in seven days" in shown
+    assert "energy_kwh" in shown
+    assert "coverage" in shown
 
 
 @pytest.mark.slow
