@@ -214,7 +214,7 @@ class Engine:
         self._sound = True
 
     def _meet(self, batch: pd.DataFrame) -> None:
-        """Watch the machines whose energy is measured for the first time."""
+        """Watch the machines whose energy is measured for the first time, or by a better metric."""
         owners = {self._owner(number)[0] for number in batch["series_id"].unique().tolist()}
         for machine_id in sorted(owners):
             metrics = {metric for owner, metric in self._series.values() if owner == machine_id}

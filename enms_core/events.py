@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 
 LONGEST_ID = 500  # characters; a longer one would not fit into an index
+LONGEST_NOTE = 2_000  # characters of what a person says
 # ISO 8601 with offset; checked where an event is read.
 Time = Annotated[
     str,

@@ -154,7 +154,7 @@ def buckets(
     >>> [(b.timestamp() - a.timestamp()) / 3600 for a, b in buckets(first, last, "1D", berlin)]
     [24.0, 25.0]
     """
-    first, last = (pd.Timestamp(at).tz_convert(zone) for at in (start, end))
+    first, last = (pd.Timestamp(at.astimezone(zone)) for at in (start, end))
     edges = [first, last] if freq is None else slots.edges(first, last, freq)
     for a, b in pairwise(edges):
         if b > first and a < last:

@@ -4,15 +4,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from enms_core.events import AnomalyUpdated, ModeChanged
+from enms_core.events import LONGEST_NOTE, AnomalyUpdated, ModeChanged
 from enms_core.modes import MODES, QUIET, SETTLE_US
 from enms_core.plant import ENERGY_METRICS, Machine
 from enms_core.readings import FUTURE
 from enms_core.store import Connection, anomalies, events, modes, progress, readings
 from enms_core.store.anomalies import FOREVER, Anomaly
 from enms_core.store.times import iso, now_us, to_us
-
-LONGEST_NOTE = 2_000
 
 
 def set_mode(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from enms_core.events import AnomalyUpdated, Envelope
+from enms_core.events import LONGEST_NOTE, AnomalyUpdated, Envelope
 from enms_core.plant import Machine
 from enms_core.readings import LARGEST
 from enms_core.store import Connection, anomalies, events, scores
@@ -17,7 +17,6 @@ ACTIONS = {  # what a person does -> the states in which it can be done, and the
     "reopen": (("acknowledged", "resolved"), "open"),
 }
 LONGEST_SPAN_US = 366 * 86_400_000_000
-LONGEST_NOTE = 2_000
 
 
 class Conflict(ValueError):

@@ -100,7 +100,7 @@ class Rest(Handler):
             self.refuse(409, str(error), "conflict")
         except Forbidden as error:
             self.refuse(403, str(error), "forbidden")
-        except (ValueError, OverflowError, NotImplementedError) as error:
+        except (ValueError, OverflowError) as error:
             self.refuse(400, str(error), "invalid")
         except (Unavailable, TimeoutError) as error:
             log.warning("the store did not answer %s: %s", operation.path, error)

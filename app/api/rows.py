@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from app.api.declared import Listed, Name, Spanned, Time, one_of
-from enms_core.events import CHANNELS
+from enms_core.events import CHANNELS, LONGEST_NOTE
 from enms_core.forecasting.accuracy import HORIZONS
 from enms_core.modes import MODES
 from enms_core.plant import CRITICALITIES, MACHINE_TYPES
 from enms_core.store.anomalies import LABELS, STATES
 from enms_core.store.jobs import MODEL_TYPES
-from enms_core.triage import ACTIONS, LONGEST_NOTE
+from enms_core.triage import ACTIONS
 
 Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\s\S])")]
 MetricName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)+(?![\s\S])", max_length=100)]

@@ -28,11 +28,11 @@ from app.views.markup import Markup
 from app.views.parts import button
 from app.views.place import Place
 from app.views.session import Session
-from enms_core.events import AnomalyUpdated, Envelope
+from enms_core.events import LONGEST_NOTE, AnomalyUpdated, Envelope
 from enms_core.plant import Unknown
 from enms_core.store import Unavailable
 from enms_core.store.times import now_us
-from enms_core.triage import ACTIONS, LONGEST_NOTE
+from enms_core.triage import ACTIONS
 
 DRAWER = (Path(__file__).parent / "drawer.css").read_text(encoding="utf-8")
 WIDTH = 500

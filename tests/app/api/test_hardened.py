@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 
 import httpx
 import pytest
@@ -111,6 +111,36 @@ def test_a_report_from_long_ago_needs_an_end(rest):
 )
 def test_odd_keys_and_times_are_no_error_of_ours(rest, path):
     assert rest.get(path).status_code in (200, 400)
+
+
+YEARS = (
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "1600-01-01T00:00:00Z",
+    "1969-12-31T00:00:00Z",
+    "2262-04-12T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-12:00",
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "freqs"),
+    [
+        ("/readings", [None, "1min", "1h", "1D"]),
+        ("/kpis", [None, "15min", "1D", "1W", "1MS"]),
+        *((path, [None]) for path in ("/expected", "/anomalies", "/modes", "/repairs", "/alerts")),
+    ],
+)
+def test_no_year_is_an_error_of_ours(rest, path, freqs):
+    odd = []
+    for start, end, freq in product(YEARS, [None, *YEARS], freqs):
+        query = {"machine": "Pump", "start": start, "end": end, "freq": freq, "limit": 5}
+        given = {name: value for name, value in query.items() if value is not None}
+        answer = rest.get(path, params=given)
+        if answer.status_code not in (200, 400):
+            odd.append((answer.status_code, given))
+    assert not odd
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://a]b"])
